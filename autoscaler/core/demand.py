@@ -1,0 +1,263 @@
+"""Demand: from the pods' counters to work arriving per second, in replicas.
+
+What the counters gained between two samples of a pod comes from :mod:`autoscaler.core.intervals`. Each pod keeps the
+rate of its last interval until its next sample, as ticks and scrapes alias; a tick without any new sample updates
+nothing. Summed over pods, with dA a pod's arrivals in its Δt,
+
+    λ = max(Σ dA/Δt · expected/known + Δheld/Δt, 0)                      requests/s
+
+"Known" are the pods with a rate, "expected" those that report and those that have been ready for two scrapes and do
+not: what a missing pod serves is estimated, not forgotten. Δheld is the change of what a gateway holds.
+
+Token means are weighted by counts, so that the noise of a quiet night does not move them: with x the mean of an
+interval and m its count, ``v += (1 − exp(−m/400))·(x − v)`` (KV tokens: 300). They start at p = 500, o = 100,
+k = p + o/2; the first measured interval replaces these.
+
+Work is released as engines do it: a prompt at once, decoding over the residence time of the request,
+
+    y_prefill = λ·b·p
+    y_decode += (1 − exp(−Δt/max(o·ITL, 1)))·(λ·(c + d·k)·o − y_decode)
+    y         = y_prefill + y_decode                                     replica-seconds per second
+
+In concurrency mode (no token counters) the demand is what is in flight, running + waiting + held, over the target
+concurrency, and a gauge needs no second sample.
+
+Invariants: pure; missing values move nothing; y ≥ 0.
+"""
+
+from dataclasses import dataclass, field, replace
+from math import exp
+
+from autoscaler.core.capacity import Coefficients, RequestMix, target_concurrency
+from autoscaler.core.intervals import (
+    FINISHED,
+    FIRST_TOKENS,
+    GENERATED,
+    ITL_COUNT,
+    ITL_SUM_S,
+    PROMPTS,
+    Dispersion,
+    Gauges,
+    Track,
+    binned,
+    finite,
+    gauges,
+    missing,
+    tracked,
+    usable,
+)
+from autoscaler.core.policy import PolicySpec
+from autoscaler.core.signals import Signals
+
+PROMPT_TOKENS = 500.0
+OUTPUT_TOKENS = 100.0
+TOKEN_WEIGHT = 400.0
+KV_WEIGHT = 300.0
+ITL_WEIGHT = 0.2
+ITL_STEPS = 2.5  # Inter-token latency before one was measured, in fixed step times.
+SUSPICIOUS_IN_FLIGHT = 5.0  # Poisson with this mean is 0 in one of 150 scrapes.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemandMemory:
+    """What the measurement of demand carries from tick to tick; a mean is ``None`` until it was measured."""
+
+    tracks: dict[str, Track] = field(default_factory=dict)
+    newest_at: float | None = None
+    held: float | None = None
+    prompt_tokens: float | None = None
+    output_tokens: float | None = None
+    kv_tokens: float | None = None
+    itl_s: float | None = None
+    decode_work: float | None = None
+    demand: float | None = None
+    arrival_rps: float | None = None
+    dispersion: Dispersion = field(default_factory=Dispersion)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What one tick knows of demand.
+
+    ``fresh`` says that a new interval was folded in, over ``dt_s``; ``demand`` is y in replicas, or in-flight over
+    target concurrency, the newest known. Sums over pods are scaled to all ``expected`` pods. ``running`` and
+    ``waiting`` are ``None`` if no pod told; ``waiting`` includes what a gateway holds. ``contradiction`` is a sentence
+    if the metrics cannot all be true.
+    """
+
+    newest_at: float | None
+    fresh: bool
+    dt_s: float
+    demand: float | None
+    arrival_rps: float | None
+    mix: RequestMix
+    itl_s: float | None
+    reporting: int
+    expected: int
+    running: float | None
+    waiting: float | None
+    held: float | None
+    kv_capacity_tokens: float | None
+    contradiction: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """One instant's samples in sums; ``kv_capacity_tokens`` is the policy's, for pods that do not tell theirs."""
+
+    newest_at: float | None
+    reporting: int
+    expected: int
+    gauges: Gauges
+    held: float | None
+    kv_capacity_tokens: float | None
+
+    @property
+    def running(self) -> float | None:
+        """Requests running, scaled to all expected pods; ``None`` if no pod told."""
+        return self._scaled(self.gauges.running, self.gauges.running_pods)
+
+    @property
+    def waiting(self) -> float | None:
+        """Requests waiting, scaled to all expected pods, and those held; ``None`` if nobody told."""
+        queued = self._scaled(self.gauges.waiting, self.gauges.waiting_pods)
+        return queued if self.held is None else (queued or 0.0) + self.held
+
+    @property
+    def kv_capacity(self) -> float | None:
+        """Mean KV capacity of a replica in tokens; ``None`` if it is not known."""
+        pods = self.gauges.kv_pods
+        return self.gauges.kv_capacity / pods if pods else self.kv_capacity_tokens
+
+    def _scaled(self, total: float, pods: int) -> float | None:
+        return total * max(self.expected, pods) / pods if pods else None
+
+
+def initial() -> DemandMemory:
+    """Return the memory of having seen nothing."""
+    return DemandMemory()
+
+
+def update(
+    spec: PolicySpec, coefficients: Coefficients, memory: DemandMemory, signals: Signals
+) -> tuple[DemandMemory, Observed]:
+    """Fold one tick's samples into the memory and say what is known of demand. Total on any signals."""
+    samples = [sample for sample in signals.samples if usable(sample, signals.at)]
+    newest_at = max([sample.at for sample in samples], default=None)
+    seen = _Seen(
+        newest_at=newest_at,
+        reporting=len(samples),
+        expected=len(samples) + missing(spec.timing, signals, samples, newest_at),
+        gauges=gauges(samples, spec.engine.kv_tokens),
+        held=finite(signals.held_requests),
+        kv_capacity_tokens=spec.engine.kv_tokens,
+    )
+    if newest_at is None or (memory.newest_at is not None and newest_at <= memory.newest_at):
+        return memory, _observed(memory, seen)
+    tracks, gains = tracked(spec.timing, memory.tracks, signals.replicas, samples, memory.newest_at)
+    after = _with_means(memory, gains, seen, tracks)
+    dt_s = spec.timing.scrape_seconds if memory.newest_at is None else newest_at - memory.newest_at
+    rates = [track.arrival_rps for track in tracks.values() if track.arrival_rps is not None]
+    if not spec.exports_tokens and seen.running is None and seen.waiting is None:
+        return after, _observed(after, seen)
+    if not spec.exports_tokens:
+        in_flight = (seen.running or 0.0) + (seen.waiting or 0.0)
+        after = replace(after, demand=in_flight / target_concurrency(spec))
+        return after, _observed(after, seen, dt_s=dt_s)
+    if not rates:
+        return after, _observed(after, seen)
+    held_rps = 0.0 if seen.held is None or memory.held is None else (seen.held - memory.held) / dt_s
+    arrival_rps = max(sum(rates) * max(seen.expected, len(rates)) / len(rates) + held_rps, 0.0)
+    after = _with_work(spec, coefficients, after, arrival_rps, dt_s)
+    observed = _observed(after, seen, dt_s=dt_s)
+    contradiction = _contradiction(coefficients, gains, observed)
+    return after, observed if contradiction is None else replace(observed, contradiction=contradiction)
+
+
+def mix(memory: DemandMemory) -> RequestMix:
+    """Return what the requests are like, with the starting values where nothing was measured."""
+    prompt = PROMPT_TOKENS if memory.prompt_tokens is None else max(memory.prompt_tokens, 1.0)
+    output = OUTPUT_TOKENS if memory.output_tokens is None else max(memory.output_tokens, 1.0)
+    kv = prompt + output / 2 if memory.kv_tokens is None else max(memory.kv_tokens, 1.0)
+    return RequestMix(prompt_tokens=prompt, output_tokens=output, kv_tokens=kv, dispersion=memory.dispersion.index)
+
+
+def _weighted(old: float | None, total: float, count: float, constant: float) -> float | None:
+    """Return the count-weighted mean; the first measured interval replaces what was assumed."""
+    if count <= 0:
+        return old
+    mean = total / count
+    return mean if old is None else old + (1 - exp(-count / constant)) * (mean - old)
+
+
+def _with_means(memory: DemandMemory, gains: tuple[float, ...], seen: _Seen, tracks: dict[str, Track]) -> DemandMemory:
+    prompts = gains[FIRST_TOKENS] or gains[FINISHED]
+    itl_s = memory.itl_s
+    if gains[ITL_COUNT] > 0:
+        mean_s = gains[ITL_SUM_S] / gains[ITL_COUNT]
+        itl_s = mean_s if itl_s is None else itl_s + ITL_WEIGHT * (mean_s - itl_s)
+    running = seen.gauges.kv_running if seen.gauges.kv_running >= 1 else 0.0
+    return replace(
+        memory,
+        tracks=tracks,
+        newest_at=seen.newest_at,
+        held=seen.held,
+        prompt_tokens=_weighted(memory.prompt_tokens, gains[PROMPTS], prompts, TOKEN_WEIGHT),
+        output_tokens=_weighted(memory.output_tokens, gains[GENERATED], gains[FINISHED], TOKEN_WEIGHT),
+        kv_tokens=_weighted(memory.kv_tokens, seen.gauges.kv_tokens, running, KV_WEIGHT),
+        itl_s=itl_s,
+    )
+
+
+def _with_work(
+    spec: PolicySpec, coefficients: Coefficients, after: DemandMemory, arrival_rps: float, dt_s: float
+) -> DemandMemory:
+    """Return the memory with arrivals, dispersion and released work of the interval."""
+    # A bin cannot be shorter than a scrape.
+    bin_s = max(spec.timing.dispersion_bin_seconds, spec.timing.scrape_seconds)
+    requests = mix(after)
+    itl_s = after.itl_s if after.itl_s is not None else ITL_STEPS * coefficients.a_s
+    decode = arrival_rps * (coefficients.c_s + coefficients.d_s * requests.kv_tokens) * requests.output_tokens
+    if after.decode_work is not None:
+        residence_s = max(requests.output_tokens * itl_s, 1.0)
+        decode = after.decode_work + (1 - exp(-dt_s / residence_s)) * (decode - after.decode_work)
+    return replace(
+        after,
+        arrival_rps=arrival_rps,
+        decode_work=decode,
+        demand=arrival_rps * coefficients.b_s * requests.prompt_tokens + decode,
+        dispersion=binned(after.dispersion, arrival_rps * dt_s, dt_s, bin_s),
+    )
+
+
+def _observed(memory: DemandMemory, seen: _Seen, dt_s: float | None = None) -> Observed:
+    """Return what is known; ``dt_s`` is given when a new interval was folded in."""
+    return Observed(
+        newest_at=seen.newest_at,
+        fresh=dt_s is not None,
+        dt_s=0.0 if dt_s is None else dt_s,
+        demand=memory.demand,
+        arrival_rps=memory.arrival_rps,
+        mix=mix(memory),
+        itl_s=memory.itl_s,
+        reporting=seen.reporting,
+        expected=seen.expected,
+        running=seen.running,
+        waiting=seen.waiting,
+        held=seen.held,
+        kv_capacity_tokens=seen.kv_capacity,
+    )
+
+
+def _contradiction(coefficients: Coefficients, gains: tuple[float, ...], observed: Observed) -> str | None:
+    """Return what cannot be true in these metrics, as a sentence, or ``None``."""
+    running, waiting = observed.running, observed.waiting
+    if running is None or waiting is None or observed.arrival_rps is None:
+        return None
+    residence_s = observed.mix.output_tokens * coefficients.a_s
+    if running + waiting == 0 and observed.arrival_rps * residence_s > SUSPICIOUS_IN_FLIGHT:
+        return f"{observed.arrival_rps:.1f} requests/s arrive but every gauge is 0"
+    moved = gains[PROMPTS] + gains[GENERATED] + gains[FINISHED]
+    if waiting > 0 and running > 0 and moved == 0:
+        return f"{waiting:.0f} requests wait and {running:.0f} run but no token was counted"
+    return None

@@ -1,0 +1,127 @@
+"""The explanation: every figure of a decision by name, the conditions, and one sentence for a person.
+
+``Decision.numbers`` must suffice to recompute the decision by hand with the formulas of ``plan``, ``capacity`` and
+``forecast``; what was not known is absent from it, never 0.
+"""
+
+from autoscaler.core import capacity, guard, prewarm
+from autoscaler.core.decision import Condition, Decision
+from autoscaler.core.guard import Verdict
+from autoscaler.core.plan import Plan, Seen, limits
+
+
+def conditions(seen: Seen) -> tuple[Condition, ...]:
+    """Return what a person should know beside the count."""
+    found: list[Condition] = []
+    if seen.spec.exports_tokens:
+        found += capacity.objectives(seen.coefficients, seen.observed.mix, limits(seen))
+        if seen.coefficients.guessed:
+            found.append(Condition(name="CapacityGuessed", message=f"step time is a {seen.coefficients.source}"))
+    if seen.fleet.stuck > 0:
+        message = f"{seen.fleet.stuck} starts failed or take longer than {seen.estimate.stuck_after_s:.0f} s"
+        found.append(Condition(name="StuckColdStart", message=message))
+    if guard.failing(seen.memory.guard):
+        message = "most starts of the last hour hang and none came since: a backlog orders nothing meanwhile"
+        found.append(Condition(name="StartsFailing", message=message))
+    if seen.estimate.p50_s > guard.LONGEST_WAIT_S or seen.estimate.p75_s > guard.LONGEST_WAIT_S:
+        message = f"a cold start of {seen.estimate.p75_s:.0f} s is beyond 20 minutes; the horizon is clamped there"
+        found.append(Condition(name="ColdStartTooLong", message=message))
+    if seen.observed.contradiction is not None:
+        found.append(Condition(name="ContradictoryMetrics", message=seen.observed.contradiction))
+    return tuple(found)
+
+
+def _numbers(seen: Seen, plan: Plan | None) -> dict[str, float]:
+    """Return every input of the formulas by name; what was not known is absent."""
+    observed, memory = seen.observed, seen.memory
+    # While blind the newest sample ever seen tells for how long.
+    newest_at = memory.demand.newest_at if observed.newest_at is None else observed.newest_at
+    known: dict[str, float | None] = {
+        "level": memory.forecast.level,
+        "base": memory.forecast.base,
+        "scale": memory.forecast.scale,
+        "demand": observed.demand,
+        "arrival_rps": observed.arrival_rps,
+        "running": observed.running,
+        "waiting": observed.waiting,
+        "held": observed.held,
+        "itl_s": observed.itl_s,
+        "kv_capacity_tokens": observed.kv_capacity_tokens,
+        "sample_age_s": None if newest_at is None else seen.signals.at - newest_at,
+        "coldstart_p50_s": seen.estimate.p50_s,
+        "coldstart_p75_s": seen.estimate.p75_s,
+        "coldstart_samples": float(seen.estimate.samples),
+        "horizon_s": seen.times.horizon_s,
+        "lag_s": seen.times.lag_s,
+        "hold_s": seen.times.hold_s,
+        "sighted_s": memory.guard.sighted_s,
+        "quantile": memory.quantile,
+        "reporting": float(observed.reporting),
+        "expected": float(observed.expected),
+        "stuck": float(seen.fleet.stuck),
+        "healthy": float(seen.fleet.healthy),
+    }
+    known |= _model_numbers(seen) if seen.spec.exports_tokens else _concurrency_numbers(seen)
+    numbers = {name: float(value) for name, value in known.items() if value is not None}
+    return numbers if plan is None else numbers | plan.numbers
+
+
+def _model_numbers(seen: Seen) -> dict[str, float | None]:
+    mix, coefficients = seen.observed.mix, seen.coefficients
+    return {
+        "work_s": mix.work_s(coefficients),
+        "prompt_tokens": mix.prompt_tokens,
+        "output_tokens": mix.output_tokens,
+        "kv_tokens_per_request": mix.kv_tokens,
+        "dispersion": mix.dispersion,
+        "a_s": coefficients.a_s,
+        "b_s": coefficients.b_s,
+        "c_s": coefficients.c_s,
+        "d_s": coefficients.d_s,
+        "ttft_s": seen.spec.objectives.ttft_seconds,
+        "tpot_s": seen.spec.objectives.itl_seconds,
+        "max_sequences": seen.spec.engine.max_sequences,
+    }
+
+
+def _concurrency_numbers(seen: Seen) -> dict[str, float | None]:
+    return {"target_concurrency": capacity.target_concurrency(seen.spec)}
+
+
+def decision(
+    seen: Seen, plan: Plan | None, want_down: int | None, verdict: Verdict, found: tuple[Condition, ...]
+) -> Decision:
+    """Return the decision with its figures."""
+    numbers = _numbers(seen, plan)
+    held = 0 if plan is None or verdict.target is None else prewarm.held(verdict.target, plan.present)
+    return Decision(
+        at=seen.signals.at,
+        target=verdict.target,
+        spec_replicas=seen.signals.spec_replicas,
+        why=verdict.why,
+        detail=_sentence(seen, plan, verdict, numbers),
+        next_at=seen.signals.at + seen.spec.timing.tick_seconds,
+        want=None if plan is None else plan.want,
+        want_down=want_down,
+        ready=seen.fleet.ready,
+        warming=seen.fleet.warming,
+        prewarm=held,
+        terms=() if plan is None else plan.terms,
+        numbers=numbers,
+        conditions=found,
+        held_by=verdict.held_by,
+    )
+
+
+def _sentence(seen: Seen, plan: Plan | None, verdict: Verdict, numbers: dict[str, float]) -> str:
+    """Return one plain sentence with the figures."""
+    fleet = f"{seen.fleet.ready} ready, {seen.fleet.warming} warming"
+    if plan is None:
+        return f"{verdict.detail}; {fleet}."
+    unit = "replicas of work" if seen.spec.exports_tokens else "replicas of requests in flight"
+    forecast_words = (
+        f"demand is {numbers['level']:.2f} {unit}, at most {numbers['demand_quantile']:.2f} in "
+        f"{seen.times.horizon_s:.0f} s with probability {seen.memory.quantile:g}, which asks for {plan.want} "
+        f"({plan.why.value})"
+    )
+    return f"{verdict.detail}; {fleet}; {forecast_words}."

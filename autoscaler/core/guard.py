@@ -1,0 +1,328 @@
+"""Guards: when the arithmetic of demand must not be followed, in the order in which they are asked.
+
+Two tables. :data:`STOPS` end the decision before demand is looked at, the first that speaks wins:
+
+=================  ============================================================  ===========================
+guard              when                                                          then
+=================  ============================================================  ===========================
+paused             the policy says so                                            nothing may be written
+target unknown     the target's replica count could not be read                  nothing may be written
+contested          someone else changed the count 3 times in 10 minutes          leave it, report
+zeroed by owner    it stands at 0, min is above 0, and we did not set it         leave it, say so
+pinned             the policy pins a number until a time                         that number
+blind              newest sample older than max(stale, 3 scrapes), or none       hold; orders made stay
+fail-safe          blind for longer than failSafe.afterSeconds                   rise to its floor, never down
+contradictory      the metrics cannot all be true                                hold
+no demand yet      no rate was ever measured                                     hold
+=================  ============================================================  ===========================
+
+:data:`BLOCKS` forbid only the way down, the first that speaks is named: a partial answer (warnings, fewer than 80 %
+of the ready replicas report, none at all), a healthy replica starting (the owner of the pods would delete just that
+one: a ReplicaSet removes pods that are not ready first), and the first max(H, hold) seconds of a memory.
+
+The bounds min and max come last, over every outcome that may be written: they are orders of a person, not
+inferences, so a lowered max acts even when blind. Left to the owner are only contested and zeroed targets.
+
+Time is *sighted* time where a guard waits (holds, start guard): the seconds of an outage of metrics do not pass for
+them, else the first tick after it would drop replicas on no evidence.
+
+A target is contested in Enforce mode only: in the other modes whoever sets the count is not fighting us. So a world
+that does not carry decisions out must be run in another mode.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from autoscaler.core.decision import Why
+from autoscaler.core.demand import Observed
+from autoscaler.core.policy import PolicySpec
+from autoscaler.core.policy_parts import Mode
+from autoscaler.core.signals import Replica, Signals
+
+LEAST_REPORTING = 0.8
+CONTEST_CHANGES = 3
+CONTEST_S = 600.0
+LONGEST_WAIT_S = 1200.0  # Clamps H and the economic hold: an estimate beyond 20 minutes is a finding, not a plan.
+FAILING_S = 3600.0
+FAILING_STARTS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """A start of the last hour that ended: it came, or it is stuck (``came`` is false)."""
+
+    uid: str
+    ordered_at: float
+    came: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardMemory:
+    """What the guards carry: the sighted clock, who set the count, and how the last hour's starts ended.
+
+    ``sighted_s`` is the sighted time since this memory began; ``expected`` the count that the last decision left.
+    """
+
+    began_at: float | None = None
+    ticked_at: float | None = None
+    sighted_at: float | None = None
+    sighted_s: float = 0.0
+    expected: int | None = None
+    zero_is_ours: bool = False
+    foreign_at: tuple[float, ...] = ()
+    starts: tuple[Start, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """What the guards look at. ``guard_s`` is max(H, hold); ``level_known`` whether demand was ever measured."""
+
+    spec: PolicySpec
+    signals: Signals
+    memory: GuardMemory
+    observed: Observed
+    spec_replicas: int
+    ready: int
+    healthy: int
+    guard_s: float
+    level_known: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a guard says: the count (``None``: nothing may be written), the reason, and a sentence.
+
+    ``bounded`` is false where even the bounds leave the count to its owner. ``held_by`` is the reason before a bound
+    bound it.
+    """
+
+    target: int | None
+    why: Why
+    detail: str
+    bounded: bool = True
+    held_by: Why | None = None
+
+
+def stale_after_s(spec: PolicySpec) -> float:
+    """Return the age at which the newest sample blinds the decision, in seconds."""
+    return max(spec.timing.stale_after_seconds, 3 * spec.timing.scrape_seconds)
+
+
+def sighted(spec: PolicySpec, signals: Signals, observed: Observed) -> bool:
+    """Return whether a sample is there that is new enough to decide by."""
+    return observed.newest_at is not None and signals.at - observed.newest_at <= stale_after_s(spec)
+
+
+def update(
+    spec: PolicySpec, memory: GuardMemory, signals: Signals, observed: Observed, stuck: tuple[Replica, ...]
+) -> GuardMemory:
+    """Return the memory after one tick's signals, before its decision."""
+    sees = sighted(spec, signals, observed)
+    passed_s = 0.0
+    if sees and memory.ticked_at is not None:
+        # A gap between ticks (a restart) was no sight either: it counts as one staleness limit at most.
+        passed_s = min(max(signals.at - memory.ticked_at, 0.0), stale_after_s(spec))
+    return replace(
+        memory,
+        began_at=signals.at if memory.began_at is None else memory.began_at,
+        ticked_at=signals.at,
+        sighted_at=signals.at if sees else memory.sighted_at,
+        sighted_s=memory.sighted_s + passed_s,
+        foreign_at=_foreign(spec, memory, signals),
+        starts=_starts(memory.starts, signals, stuck),
+    )
+
+
+def decided(memory: GuardMemory, signals: Signals, verdict: Verdict) -> GuardMemory:
+    """Return the memory after the decision: the count that it leaves, and whether a zero is ours."""
+    ours = verdict.bounded and verdict.target is not None
+    expected = verdict.target if ours else signals.spec_replicas
+    return replace(memory, expected=expected, zero_is_ours=ours and verdict.target == 0)
+
+
+def _foreign(spec: PolicySpec, memory: GuardMemory, signals: Signals) -> tuple[float, ...]:
+    """Return the instants of the last three times that the count was not what we left.
+
+    A write of ours that was put back at once (a tool that keeps a manifest does just that) is one of them; one that was
+    never carried out is not.
+    """
+    now, expected = signals.spec_replicas, memory.expected
+    if spec.paused or spec.mode is not Mode.ENFORCE:
+        return ()
+    if now is None or expected is None or now == expected or signals.unwritten:
+        return memory.foreign_at
+    return (*memory.foreign_at, signals.at)[-CONTEST_CHANGES:]
+
+
+def _starts(starts: tuple[Start, ...], signals: Signals, stuck: tuple[Replica, ...]) -> tuple[Start, ...]:
+    """Return the ended starts that were ordered in the last hour."""
+    since = signals.at - FAILING_S
+    known = {start.uid: start for start in starts if start.ordered_at > since}
+    ended = [(replica, True) for replica in signals.replicas if replica.ready_at is not None]
+    ended += [(replica, False) for replica in stuck if replica.ready_at is None]
+    for replica, came in ended:
+        old = known.get(replica.uid)
+        if replica.ordered_at > since and (old is None or old.came != came):
+            known[replica.uid] = Start(uid=replica.uid, ordered_at=replica.ordered_at, came=came)
+    after = tuple(known.values())
+    return starts if after == starts else after
+
+
+def failing(memory: GuardMemory) -> bool:
+    """Return whether starts fail as a rule: most of the last hour's are stuck, and none came after the newest one."""
+    stuck = [start.ordered_at for start in memory.starts if not start.came]
+    if len(stuck) < FAILING_STARTS or 2 * len(stuck) < len(memory.starts):
+        return False
+    newest = max(stuck)
+    return not any(start.came and start.ordered_at > newest for start in memory.starts)
+
+
+def _paused(situation: Situation) -> Verdict | None:
+    if not situation.spec.paused:
+        return None
+    return Verdict(target=None, why=Why.PAUSED, detail="the policy is paused", bounded=False)
+
+
+def _unknown(situation: Situation) -> Verdict | None:
+    if situation.signals.spec_replicas is not None:
+        return None
+    detail = f"the target's replica count could not be read{_source(situation.signals)}"
+    return Verdict(target=None, why=Why.TARGET_UNKNOWN, detail=detail, bounded=False)
+
+
+def _contested(situation: Situation) -> Verdict | None:
+    times = situation.memory.foreign_at
+    if len(times) < CONTEST_CHANGES or times[-1] - times[0] > CONTEST_S:
+        return None
+    since_s = situation.signals.at - times[-1]
+    if since_s >= CONTEST_S:
+        return None
+    detail = (
+        f"someone else changed the replica count {CONTEST_CHANGES} times in {times[-1] - times[0]:.0f} s; "
+        f"left alone until {CONTEST_S - since_s:.0f} s pass without a change"
+    )
+    return Verdict(target=situation.spec_replicas, why=Why.CONTESTED, detail=detail, bounded=False)
+
+
+def _zeroed(situation: Situation) -> Verdict | None:
+    if situation.spec_replicas > 0 or situation.spec.replicas.min == 0 or situation.memory.zero_is_ours:
+        return None
+    detail = "the target was set to 0 by its owner; it is left there until the owner raises it"
+    return Verdict(target=0, why=Why.ZEROED_BY_OWNER, detail=detail, bounded=False)
+
+
+def _pinned(situation: Situation) -> Verdict | None:
+    pin = situation.spec.pin
+    if pin is None or pin.until.timestamp() <= situation.signals.at:
+        return None
+    detail = f"pinned to {pin.replicas} until {pin.until.isoformat()}"
+    return Verdict(target=pin.replicas, why=Why.PIN, detail=detail)
+
+
+def _blind(situation: Situation) -> Verdict | None:
+    spec, signals, observed = situation.spec, situation.signals, situation.observed
+    # Without a ready replica there is nobody to give a sample: what a gateway holds may still order.
+    if sighted(spec, signals, observed) or (observed.newest_at is None and observed.expected == 0):
+        return None
+    last_at = situation.memory.sighted_at if situation.memory.sighted_at is not None else situation.memory.began_at
+    blind_s = signals.at - (signals.at if last_at is None else last_at)
+    floor = spec.fail_safe.replicas
+    if floor is not None and blind_s >= spec.fail_safe.after_seconds:
+        detail = f"no metrics for {blind_s:.0f} s: at least the fail-safe's {floor} replicas"
+        return Verdict(target=max(situation.spec_replicas, floor), why=Why.FAIL_SAFE, detail=detail)
+    if observed.newest_at is None:
+        detail = f"none of {observed.expected} ready replicas has a sample"
+    else:
+        detail = f"the newest sample is {signals.at - observed.newest_at:.0f} s old"
+    return Verdict(target=situation.spec_replicas, why=Why.BLIND, detail=f"{detail}{_source(signals)}; held")
+
+
+def _source(signals: Signals) -> str:
+    """Return what the sources themselves say of why they are not known, to be put behind a sentence."""
+    return f" ({signals.warnings[0]})" if signals.warnings else ""
+
+
+def _contradictory(situation: Situation) -> Verdict | None:
+    if situation.observed.contradiction is None:
+        return None
+    detail = f"{situation.observed.contradiction}; held"
+    return Verdict(target=situation.spec_replicas, why=Why.CONTRADICTORY, detail=detail)
+
+
+def _no_demand(situation: Situation) -> Verdict | None:
+    if situation.level_known:
+        return None
+    detail = "no rate is known before the second sample; held"
+    return Verdict(target=situation.spec_replicas, why=Why.NO_DEMAND_YET, detail=detail)
+
+
+def _partial(situation: Situation) -> Verdict | None:
+    observed = situation.observed
+    if situation.signals.warnings:
+        detail = f"no scale-down on a partial answer: {situation.signals.warnings[0]}"
+    elif observed.reporting == 0 or observed.reporting < LEAST_REPORTING * observed.expected:
+        detail = f"no scale-down while {observed.reporting} of {observed.expected} ready replicas report"
+    else:
+        return None
+    return Verdict(target=situation.spec_replicas, why=Why.PARTIAL, detail=detail)
+
+
+def _starting(situation: Situation) -> Verdict | None:
+    if situation.healthy == 0:
+        return None
+    detail = f"no scale-down while {situation.healthy} replicas start: those would be deleted first"
+    return Verdict(target=situation.spec_replicas, why=Why.STARTING, detail=detail)
+
+
+def _start_guard(situation: Situation) -> Verdict | None:
+    left_s = situation.guard_s - situation.memory.sighted_s
+    if left_s <= 0:
+        return None
+    detail = f"no scale-down for another {left_s:.0f} s after a start without memory"
+    return Verdict(target=situation.spec_replicas, why=Why.START_GUARD, detail=detail)
+
+
+Guard = Callable[[Situation], Verdict | None]
+STOPS: tuple[Guard, ...] = (
+    _paused,
+    _unknown,
+    _contested,
+    _zeroed,
+    _pinned,
+    _blind,
+    _contradictory,
+    _no_demand,
+)
+BLOCKS: tuple[Guard, ...] = (_partial, _starting, _start_guard)
+
+
+def first(guards: tuple[Guard, ...], situation: Situation) -> Verdict | None:
+    """Return the verdict of the first guard that speaks, or ``None``."""
+    for guard in guards:
+        verdict = guard(situation)
+        if verdict is not None:
+            return verdict
+    return None
+
+
+def bounds(spec: PolicySpec, signals: Signals) -> tuple[int, int]:
+    """Return the least and the most replicas.
+
+    With ``min`` 0 the last replica stays and the first held request orders one: going to zero (section 8 of the
+    decision core) is a later issue, and its rule belongs here.
+    """
+    wakes = (signals.spec_replicas or 0) > 0 or (signals.held_requests or 0) > 0
+    return max(spec.replicas.min, 1 if wakes else 0), spec.replicas.max
+
+
+def bounded(verdict: Verdict, least: int, most: int) -> Verdict:
+    """Return the verdict clamped to the bounds, naming the one that bound. ``most`` is at least ``least``."""
+    if verdict.target is None or not verdict.bounded:
+        return verdict
+    if verdict.target > most:
+        detail = f"{verdict.detail}; max {most} binds"
+        return replace(verdict, target=most, why=Why.MAX_REPLICAS, detail=detail, held_by=verdict.why)
+    if verdict.target < least:
+        detail = f"{verdict.detail}; min {least} binds"
+        return replace(verdict, target=least, why=Why.MIN_REPLICAS, detail=detail, held_by=verdict.why)
+    return verdict

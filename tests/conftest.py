@@ -1,0 +1,16 @@
+"""The order of the tests, and how random examples are drawn."""
+
+import os
+
+import pytest
+from hypothesis import settings
+
+# What decides whether a change lands draws the same examples every time; at a developer's desk they are new ones.
+settings.register_profile("ci", derandomize=True, deadline=None)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the end-to-end run, which is minutes of waiting, then the other servers; the rest runs beside them."""
+    items.sort(key=lambda item: (not item.get_closest_marker("endtoend"), not item.get_closest_marker("servers")))

@@ -1,0 +1,231 @@
+"""The decision: up at once, down slowly, stuck starts, and numbers from which it can be recomputed by hand."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from autoscaler import journal
+from autoscaler.core.decide import Memory, decide, initial
+from autoscaler.core.decision import Decision, Why
+from autoscaler.core.policy import PolicySpec
+from autoscaler.core.signals import ReplicaState, Signals
+from tests.core.pods_seen import policy, replica, sample, steady
+
+SPEC = policy()
+
+
+def after(ticks: int, spec: PolicySpec = SPEC, **seen: Any) -> tuple[Memory, Decision]:
+    """Return memory and decision after so many ticks of 15 s of a steady target."""
+    memory = initial(spec)
+    for tick in range(ticks):
+        memory, decision = decide(spec, memory, steady(15.0 * tick, **seen))
+    return memory, decision
+
+
+def test_the_first_tick_holds_and_says_why() -> None:
+    """One sample is no rate; holding is a decision."""
+    _, decision = after(1)
+    assert (decision.target, decision.why, decision.want) == (2, Why.NO_DEMAND_YET, None)
+    assert not decision.moves
+    assert decision.next_at == 15.0
+
+
+def test_an_order_is_absolute_and_counts_what_is_under_way() -> None:
+    """The count asked for is compared with the count that stands: what starts already is not ordered again."""
+    memory, decision = after(40, rate_rps=40.0, ready=2)
+    assert decision.target is not None
+    assert decision.target > 4
+    _, again = decide(SPEC, memory, steady(600.0, rate_rps=40.0, ready=2, stands=decision.target))
+    assert (again.target, again.warming) == (decision.target, decision.target - 2)
+
+
+def test_a_rollouts_surge_is_not_warming() -> None:
+    """Pods beyond the count that stands are the rollout's business."""
+    surge: dict[str, Any] = {"replicas": tuple(replica(f"llm-{index}") for index in range(5)), "surge_replicas": 1}
+    _, decision = after(3, stands=4, ready=4, **surge)
+    assert (decision.ready, decision.warming) == (5, 0)
+
+
+def test_every_number_needed_to_recompute_the_decision_is_there() -> None:
+    """D_q, need() and want, from the decision's own numbers and nothing else."""
+    spec = policy(objectives={"ttftSeconds": 2, "itlSeconds": 0.05})
+    _, decision = after(60, spec=spec, rate_rps=30.0, ready=4)
+    x = decision.numbers
+    demand = max(0.0, x["base"] + x["residual_quantile"] * x["scale"])
+    assert x["demand_quantile"] == pytest.approx(demand)
+    assert x["scale"] == pytest.approx(math.sqrt(max(x["base"], 0.05)))
+    assert x["horizon_s"] == pytest.approx(min(x["coldstart_p75_s"] + 1.5 * 15 + 15 / 2, 1200))
+    assert x["hold_s"] == pytest.approx(2 * x["coldstart_p50_s"])
+    decode_s = (x["c_s"] + x["d_s"] * x["kv_tokens_per_request"]) * x["output_tokens"]
+    assert x["work_s"] == pytest.approx(x["b_s"] * x["prompt_tokens"] + decode_s)
+    in_flight = demand / x["work_s"] * x["output_tokens"] * x["a_s"]
+    wait_s = x["ttft_s"] - x["b_s"] * x["prompt_tokens"] - x["a_s"]
+    noise = 2 * demand * x["work_s"] * x["dispersion"]
+    span_s = x["tpot_s"] * x["output_tokens"] / 2
+    blend = 1 + (x["dispersion"] - 1) * min(1.0, span_s / 15)
+    decode = demand + 1.2815515655446004 * math.sqrt(2 * demand * x["work_s"] * blend / span_s)
+    lines = {
+        "utilization": demand / 0.97,
+        "burst": demand / 2 + math.sqrt(demand**2 / 4 + noise * math.log(10) / (2 * wait_s)),
+        "batch-slots": demand + in_flight / (0.9 * x["max_sequences"]),
+        "kv-memory": demand + in_flight * x["kv_tokens_per_request"] / (0.9 * x["kv_capacity_tokens"]),
+        "decode-speed": decode / (1 - x["a_s"] / x["tpot_s"]),
+    }
+    assert {term.name: term.replicas for term in decision.terms} == pytest.approx(lines)
+    assert decision.want == math.ceil(max(lines.values()) - 0.05)
+    assert x["pool"] == pytest.approx(max(lines.values()) - x["need_present"])
+
+
+def test_a_backlog_orders_what_clears_it_within_a_minute_of_its_arrival() -> None:
+    """B' and the term, from the decision's own numbers; the queue was there before, so it is no arrival."""
+    _, decision = _queued(4000.0)
+    x = decision.numbers
+    left_s = 4000.0 * x["work_s"] + (x["level"] - 0.95 * 3) * x["coldstart_p50_s"]
+    assert decision.why is Why.BACKLOG
+    assert x["backlog_left_s"] == pytest.approx(left_s)
+    (term,) = (term for term in decision.terms if term.name == "backlog")
+    forecast = max(term.replicas for term in decision.terms if term.name != "backlog")
+    assert term.replicas == pytest.approx(min(x["need_present"] + left_s / 60, 2 * forecast + 2))
+
+
+def _queued(waiting: float, ticks: int = 20) -> tuple[Memory, Decision]:
+    memory = initial(SPEC)
+    for tick in range(ticks):
+        seen = steady(15.0 * tick, ready=3)
+        samples = tuple(replace(one, waiting=waiting / 3) for one in seen.samples)
+        memory, decision = decide(SPEC, memory, replace(seen, samples=samples))
+    return memory, decision
+
+
+def test_a_surplus_goes_after_the_hold_in_one_step() -> None:
+    """Eight replicas for a need of two: nothing before max(H, hold), then two at once."""
+    memory = initial(SPEC)
+    for tick in range(60):
+        memory, decision = decide(SPEC, memory, steady(15.0 * tick, ready=8))
+        guarded_s = max(decision.numbers["horizon_s"], decision.numbers["hold_s"])
+        assert decision.target == (8 if 15 * tick < guarded_s else 2)
+    assert decision.target == 2
+
+
+def test_a_fixed_window_holds_as_long_as_it_says() -> None:
+    """The policy's stabilization window replaces the hold of two cold starts."""
+    spec = policy(scaleDown={"stabilizationSeconds": 900})
+    _, decision = after(60, spec=spec, ready=8)
+    assert decision.numbers["hold_s"] == 900
+    assert (decision.target, decision.why) == (8, Why.START_GUARD)
+    _, decision = after(61, spec=spec, ready=8)
+    assert decision.target == 2
+
+
+def _with_stuck(ready: int, starting: dict[str, float], at: float, **other: Any) -> Signals:
+    """Return a steady target with replicas that start since an instant, or failed ones (minus infinity)."""
+    seen = steady(at, rate_rps=30.0, ready=ready)
+    more = tuple(
+        replica(name, ordered_at=since, ready_at=None)
+        if math.isfinite(since)
+        else replica(name, ordered_at=0.0, ready_at=None, state=ReplicaState.FAILED, reason="CrashLoopBackOff")
+        for name, since in starting.items()
+    )
+    return replace(seen, spec_replicas=ready + len(starting), replicas=(*seen.replicas, *more), **other)
+
+
+def test_stuck_starts_are_replaced_by_addition_within_a_bound() -> None:
+    """One of four wanted failed: one more is ordered. Four of eight failed: no more than one for every five wanted."""
+    memory, decision = after(40, rate_rps=30.0, ready=3)
+    assert decision.want == 4
+    _, decision = decide(SPEC, memory, _with_stuck(3, {"x": -math.inf}, 600.0))
+    assert (decision.target, decision.why) == (5, Why.REPLACE_STUCK)
+    assert [condition.name for condition in decision.conditions] == ["StuckColdStart"]
+    _, decision = decide(SPEC, memory, _with_stuck(3, {"x": -math.inf, "y": -math.inf}, 600.0))
+    assert decision.target == 5
+    assert [condition.name for condition in decision.conditions] == ["StuckColdStart", "ReplacementsExhausted"]
+
+
+def test_when_enough_serve_the_stuck_ones_go() -> None:
+    """Ready replicas cover the want with none starting: the count returns to it, and the owner removes the stuck."""
+    memory, decision = after(80, rate_rps=30.0, ready=4)
+    assert decision.want == 4
+    _, decision = decide(SPEC, memory, _with_stuck(4, {"x": -math.inf}, 1200.0))
+    assert decision.target == 4
+
+
+def test_a_stuck_start_does_not_forbid_the_way_down_but_a_healthy_one_does() -> None:
+    """The owner deletes what is not ready first: a healthy start would be the victim."""
+    memory, decision = after(80, rate_rps=8.0, ready=6)
+    seen = steady(1200.0, ready=6)
+    starting = replica("x", ordered_at=1190.0, ready_at=None)
+    grown = replace(seen, spec_replicas=7, replicas=(*seen.replicas, starting))
+    _, decision = decide(SPEC, memory, grown)
+    assert (decision.target, decision.why) == (7, Why.STARTING)
+    failed = replace(starting, state=ReplicaState.FAILED)
+    _, decision = decide(SPEC, memory, replace(grown, replicas=(*seen.replicas, failed)))
+    assert decision.target == decision.want_down == 1
+
+
+def test_while_starts_fail_a_backlog_orders_nothing() -> None:
+    """Capacity that cannot start clears no queue."""
+    memory, _ = _queued(4000.0)
+    failed = {f"x{index}": -math.inf for index in range(3)}
+    queue = tuple(sample(f"llm-{index}", 295.0, (300 + 1000) * 8 / 3, waiting=4000 / 3) for index in range(3))
+    seen = replace(_with_stuck(3, failed, 300.0), samples=queue)
+    _, decision = decide(SPEC, memory, seen)
+    assert "StartsFailing" in [condition.name for condition in decision.conditions]
+    assert "backlog" not in [term.name for term in decision.terms]
+
+
+def test_held_requests_wake_a_target_at_zero() -> None:
+    """Nobody is there to give a sample; what the gateway holds orders one replica at once."""
+    spec = policy(
+        replicas={"min": 0, "max": 5},
+        scaleToZero={"enabled": True},
+        metrics={"queries": [{"signal": "heldRequests", "promql": "held"}]},
+    )
+    nobody = Signals(at=0.0, spec_replicas=0)
+    memory, decision = decide(spec, initial(spec), nobody)
+    assert decision.target == 0
+    _, decision = decide(spec, memory, replace(nobody, at=15.0, held_requests=2.0))
+    assert decision.target == 1
+
+
+def test_a_cold_start_beyond_twenty_minutes_is_clamped_and_said() -> None:
+    """The horizon and the hold end at 20 minutes; a person is told."""
+    _, decision = after(3, spec=policy(coldStart={"priorSeconds": 4000}))
+    assert (decision.numbers["horizon_s"], decision.numbers["hold_s"]) == (1200.0, 1200.0)
+    assert "ColdStartTooLong" in [condition.name for condition in decision.conditions]
+
+
+def test_a_guessed_capacity_is_said() -> None:
+    """Without measured coefficients the decision carries a condition, and with them none."""
+    guessed = policy(engine={"maxSequences": 256, "kvTokens": 400_000})
+    names = [condition.name for condition in after(3, spec=guessed)[1].conditions]
+    assert names == ["CapacityGuessed"]
+    assert after(3)[1].conditions == ()
+
+
+@pytest.mark.parametrize(("quantile", "in_force"), [(None, 0.9), (0.97, 0.97)])
+def test_the_policys_quantile_is_the_one_in_force(quantile: float | None, in_force: float) -> None:
+    """Fixed by the policy, else 0.9; a changed policy acts at the next tick."""
+    memory, _ = after(3)
+    spec = policy(prewarm={"quantile": quantile})
+    memory, decision = decide(spec, memory, steady(45.0))
+    assert memory.quantile == decision.numbers["quantile"] == in_force
+
+
+def test_a_memory_read_back_goes_on_as_if_nothing_had_happened() -> None:
+    """A restart with its memory decides what it would have decided."""
+    memory, _ = after(60, rate_rps=30.0, ready=5)
+    read = journal.decode(Memory, journal.encode(memory))
+    assert read == memory
+    seen = steady(900.0, rate_rps=4.0, ready=5)
+    assert decide(SPEC, read, seen) == decide(SPEC, memory, seen)
+
+
+def test_the_sentence_carries_the_figures() -> None:
+    """A person reads what was wanted, what serves, and what the forecast said."""
+    _, decision = after(40)
+    assert decision.detail == (
+        "2 wanted; 2 ready, 0 warming; demand is 0.77 replicas of work, at most "
+        f"{decision.numbers['demand_quantile']:.2f} in 270 s with probability 0.9, which asks for 2 (batch-slots)."
+    )

@@ -1,0 +1,208 @@
+"""Demand: rates between two samples of one pod, restarts, new and missing pods, and what they come to."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from autoscaler.core import demand
+from autoscaler.core.capacity import known
+from autoscaler.core.demand import DemandMemory, Observed
+from autoscaler.core.intervals import Dispersion, binned
+from autoscaler.core.signals import PodSample, Presence, Signals
+from tests.core.pods_seen import policy, replica, sample, steady
+
+SPEC = policy()
+W_S = 0.07 + 200 * (35e-6 + 1200 * 80e-9)  # 0.03·400,000 KV tokens over 10 running: k = 1,200.
+
+
+def seen(*ticks: Signals, spec: Any = SPEC) -> tuple[DemandMemory, Observed]:
+    """Fold ticks and return the memory and what the last one tells."""
+    memory, observed = demand.initial(), None
+    for signals in ticks:
+        memory, observed = demand.update(spec, known(spec), memory, signals)
+    assert observed is not None
+    return memory, observed
+
+
+def at(time: float, *samples: PodSample, **other: Any) -> Signals:
+    """Return signals with these samples, all of replicas that are ready for long."""
+    values: dict[str, Any] = {"replicas": tuple(replica(one.pod) for one in samples)}
+    return Signals(at=time, spec_replicas=len(samples), samples=samples, **(values | other))
+
+
+def test_the_first_sample_is_no_rate() -> None:
+    """One sample only stores its counters: no demand, nothing fresh."""
+    _, observed = seen(steady(0))
+    assert (observed.fresh, observed.demand, observed.arrival_rps) == (False, None, None)
+
+
+def test_a_steady_stream_is_measured_as_it_is() -> None:
+    """8 requests/s of 1,000 and 200 tokens: λ, p, o, k and the released work after the decode part has filled."""
+    memory, observed = seen(*(steady(15.0 * tick) for tick in range(60)))
+    assert observed.arrival_rps == pytest.approx(8.0)
+    assert observed.mix.prompt_tokens == pytest.approx(1000)
+    assert observed.mix.output_tokens == pytest.approx(200)
+    assert observed.mix.kv_tokens == pytest.approx(1200)
+    assert observed.itl_s == pytest.approx(0.03)
+    assert observed.demand == pytest.approx(8 * W_S, rel=1e-3)
+    assert memory.dispersion.index == 1.0
+
+
+def test_decode_work_is_released_over_the_residence_time() -> None:
+    """After a jump by 10 requests/s prefill counts at once, decoding by 1 − exp(−15/(200·0.03)) of it."""
+    before = [steady(15.0 * tick, ready=1) for tick in range(60)]
+    served = (59 * 15 + 1000) * 8
+    after = at(900, sample("llm-0", 895, served + 18 * 15))
+    memory, _ = seen(*before)
+    _, observed = seen(*before, after)
+    decode_s = 200 * (35e-6 + 1200 * 80e-9)
+    expected = 18 * 0.07 + 8 * decode_s + (1 - math.exp(-15 / 6)) * 10 * decode_s
+    assert memory.demand == pytest.approx(8 * W_S, rel=1e-3)
+    assert observed.demand == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_tick_without_a_new_sample_changes_nothing() -> None:
+    """Ticks and scrapes alias: the same scrape seen twice is one measurement."""
+    first, second = steady(0), steady(15)
+    memory, _ = seen(first, second)
+    again, observed = demand.update(SPEC, known(SPEC), memory, replace(second, at=22.0))
+    assert again == memory
+    assert not observed.fresh
+    assert observed.arrival_rps == pytest.approx(8.0)
+
+
+def test_each_pod_is_measured_over_its_own_interval() -> None:
+    """Two pods scraped 7 s apart, one of them seen 30 s ago: each rate is over its own time, not over the tick's."""
+    first = at(0, sample("a", -2, 100), sample("b", -9, 100))
+    _, observed = seen(first, at(15, sample("a", 13, 160), sample("b", 6, 145)))
+    assert observed.arrival_rps == pytest.approx(60 / 15 + 45 / 15)
+    _, observed = seen(first, at(15, sample("a", 13, 160), sample("b", -9, 100)), at(30, sample("a", 28, 220)))
+    assert observed.arrival_rps == pytest.approx(4.0)
+
+
+def test_what_queues_has_arrived() -> None:
+    """Nothing finishes but running and waiting grow, and the gateway holds more: all of it arrived."""
+    first = at(0, sample("a", -5, 100, running=10, waiting=0), held_requests=0.0)
+    second = at(15, sample("a", 10, 100, running=25, waiting=30), held_requests=15.0)
+    _, observed = seen(first, second)
+    assert observed.arrival_rps == pytest.approx((15 + 30 + 15) / 15)
+    assert observed.waiting == 45
+
+
+def test_a_restarted_pod_loses_its_interval_and_the_rest_is_scaled() -> None:
+    """Counters that fell are a restart: the other pod stands for both until the next sample."""
+    first = at(0, sample("a", -5, 100), sample("b", -5, 100))
+    _, observed = seen(first, at(15, sample("a", 10, 160), sample("b", 10, 3)))
+    assert observed.arrival_rps == pytest.approx(2 * 4.0)
+    assert observed.mix.prompt_tokens == pytest.approx(1000)
+
+
+def test_a_pod_that_became_ready_just_now_counts_from_zero() -> None:
+    """Its whole counters came since it is ready; one that was ready for long only stores them."""
+    first = at(0, sample("a", -5, 100))
+    young = replica("b", ready_at=2.0)
+    second = at(15, sample("a", 10, 160), sample("b", 10, 45), replicas=(replica("a"), young))
+    _, observed = seen(first, second)
+    assert observed.arrival_rps == pytest.approx(60 / 15 + (45 + 10) / 15)
+    old = at(15, sample("a", 10, 160), sample("b", 10, 45_000))
+    _, observed = seen(first, old)
+    assert observed.arrival_rps == pytest.approx(2 * 4.0)
+
+
+def test_a_ready_pod_without_a_sample_is_estimated_from_the_others() -> None:
+    """Sums are scaled by expected over known pods, but a pod that is too young to be scraped is not expected."""
+    one = {"replicas": (replica("a"), replica("b"))}
+    _, observed = seen(at(0, sample("a", -5, 100), **one), at(15, sample("a", 10, 160, waiting=3), **one))
+    assert (observed.reporting, observed.expected) == (1, 2)
+    assert observed.arrival_rps == pytest.approx(2 * (60 + 3) / 15)
+    assert observed.waiting == 6
+    young = {"replicas": (replica("a"), replica("b", ready_at=-10.0))}
+    _, observed = seen(at(0, sample("a", -5, 100), **young), at(15, sample("a", 10, 160), **young))
+    assert observed.expected == 1
+    assert observed.arrival_rps == pytest.approx(4.0)
+
+
+def test_missing_and_impossible_numbers_are_not_zero() -> None:
+    """NaN, infinities and negative counts are as absent; without any count of requests there is no rate."""
+    broken = {"finished_requests": math.nan, "ttft_count": -1.0, "running": math.inf, "waiting": None}
+    _, observed = seen(at(0, sample("a", -5, 100, **broken)), at(15, sample("a", 10, 160, **broken)))
+    assert (observed.fresh, observed.demand, observed.running, observed.waiting) == (False, None, None, None)
+
+
+def test_first_tokens_stand_in_for_finished_requests() -> None:
+    """An engine that counts first tokens only still has arrivals."""
+    counts = {"finished_requests": None}
+    _, observed = seen(at(0, sample("a", -5, 100, **counts)), at(15, sample("a", 10, 160, **counts)))
+    assert observed.arrival_rps == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize("presence", [one for one in Presence if one is not Presence.PRESENT])
+def test_only_present_samples_are_read(presence: Presence) -> None:
+    """Stale, absent, invalid and target-down samples carry no number, whatever stands in them."""
+    _, observed = seen(at(0, sample("a", -5, 100)), at(15, sample("a", 10, 160, presence=presence)))
+    assert (observed.fresh, observed.reporting, observed.expected) == (False, 0, 1)
+
+
+def test_a_sample_from_the_future_is_not_believed() -> None:
+    """A broken clock would make every later sample look old."""
+    _, observed = seen(at(0, sample("a", -5, 100)), at(15, sample("a", 4000, 160)), at(30, sample("a", 25, 220)))
+    assert observed.fresh
+    assert observed.arrival_rps == pytest.approx(4.0)
+
+
+def test_token_means_are_weighted_by_counts() -> None:
+    """Four requests of 9,000 tokens move a mean of 1,000 by 1 − exp(−4/400) of the difference."""
+    first, second = at(0, sample("a", -5, 1000)), at(15, sample("a", 10, 2000))
+    prompts = 2000 * 1000 + 4 * 9000
+    _, observed = seen(first, second, at(30, sample("a", 25, 2004, prompt_tokens=prompts)))
+    assert observed.mix.prompt_tokens == pytest.approx(1000 + (1 - math.exp(-0.01)) * 8000)
+
+
+def test_every_gauge_at_zero_under_traffic_is_a_contradiction() -> None:
+    """40 requests/s with a residence of seconds cannot leave every gauge at 0."""
+    idle = {"running": 0.0, "waiting": 0.0}
+    _, observed = seen(at(0, sample("a", -5, 0, **idle)), at(15, sample("a", 10, 600, **idle)))
+    assert observed.contradiction == "40.0 requests/s arrive but every gauge is 0"
+    _, observed = seen(at(0, sample("a", -5, 0, **idle)), at(15, sample("a", 10, 6, **idle)))
+    assert observed.contradiction is None
+
+
+def test_a_hung_engine_is_a_contradiction() -> None:
+    """Requests wait and run and no token is counted: more replicas would not help."""
+    _, observed = seen(at(0, sample("a", -5, 100, waiting=3)), at(15, sample("a", 10, 100, waiting=9)))
+    assert observed.contradiction == "9 requests wait and 10 run but no token was counted"
+
+
+def test_concurrency_mode_needs_one_sample_only() -> None:
+    """In flight over the target concurrency: 10 running, 5 waiting and 9 held over 16."""
+    spec = policy(engine={"preset": "tgi", "targetConcurrency": 16})
+    tokens = {"prompt_tokens": None, "generation_tokens": None, "ttft_count": None, "kv_ratio": None}
+    _, observed = seen(at(0, sample("a", -5, 100, waiting=5, **tokens), held_requests=9.0), spec=spec)
+    assert observed.fresh
+    assert observed.demand == pytest.approx(24 / 16)
+    gone = sample("a", 10, 100, running=None, waiting=None)
+    _, observed = seen(at(0, sample("a", -5, 100)), at(15, gone), spec=spec)
+    assert not observed.fresh
+
+
+def test_dispersion_is_one_for_a_trend_and_large_for_bursts() -> None:
+    """Successive differences do not take a slow ramp for bursts; alternating bins of 0 and 300 are bursts."""
+    ramp, bursts = Dispersion(), Dispersion()
+    for index in range(200):
+        ramp = binned(ramp, 100.0 + index, 15.0, 15.0)
+        bursts = binned(bursts, 300.0 * (index % 2), 15.0, 15.0)
+    assert ramp.index == 1.0
+    assert bursts.index == pytest.approx(300, rel=0.05)
+
+
+def test_short_scrapes_fill_a_bin_and_gaps_break_it() -> None:
+    """Five intervals of 3 s make one bin; after a gap of a minute the bins before and after it are no pair."""
+    state = Dispersion()
+    for _ in range(10):
+        state = binned(state, 20.0, 3.0, 15.0)
+    assert state.last_arrivals == pytest.approx(100.0)
+    assert state.pairs == 1
+    state = binned(state, 900.0, 60.0, 15.0)
+    assert (state.last_arrivals, state.pairs) == (None, 1)
