@@ -1,0 +1,88 @@
+"""The journal as the controller writes it: never in the way, and never a stale memory."""
+
+from pathlib import Path
+
+import pytest
+
+from autoscaler.adapters.store import Fault, Store, StoreError, Tick
+from autoscaler.controller.book import MEMORY_FRESH_S, WAITING_MAX, Book
+from autoscaler.core.decide import Memory, decide, initial
+from autoscaler.core.policy import PolicySpec
+from autoscaler.core.signals import Signals
+from autoscaler.journal import Entry, Outcome, OutcomeStatus, digest
+
+SPEC = PolicySpec.model_validate(
+    {
+        "targetRef": {"name": "chat"},
+        "model": {"name": "m"},
+        "accelerator": {"class": "L4"},
+        "replicas": {"min": 1, "max": 4},
+    }
+)
+NOON = 1_795_000_000.0
+
+
+def tick(at: float) -> Tick:
+    """Return one tick of a policy."""
+    memory, decision = decide(SPEC, initial(SPEC), Signals(at=at, spec_replicas=1))
+    outcome = Outcome(status=OutcomeStatus.UNCHANGED)
+    signals = Signals(at=at, spec_replicas=1)
+    entry = Entry(
+        policy="p/chat", policy_digest=digest(SPEC), at=at, signals=signals, decision=decision, outcome=outcome
+    )
+    return Tick(entry=entry, memory=memory, spec=SPEC)
+
+
+class Full(Store):
+    """A store on a disk that is full at the beginning: a real one cannot be filled in a test."""
+
+    full = True
+
+    def record_all(self, ticks: object) -> None:
+        """Fail while the disk is full."""
+        if self.full:
+            raise StoreError(Fault.FULL, "the disk is full")
+        super().record_all(ticks)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("age_s", "fresh"), [(1.0, True), (MEMORY_FRESH_S + 1.0, False), (-5.0, False)])
+def test_only_a_fresh_memory_is_taken_up(tmp_path: Path, age_s: float, fresh: bool) -> None:
+    """A restart goes on from the newest memory, unless it is old or from the future."""
+    now = NOON
+    book = Book(Store.open(str(tmp_path / "journal.db")), wall=lambda: now)
+    written = tick(NOON)
+    book.append([written])
+    now = NOON + age_s
+    assert book.recall("p/chat") == (written.memory if fresh else None)
+    assert isinstance(written.memory, Memory)
+    book.close()
+
+
+def test_what_could_not_be_written_is_written_later(tmp_path: Path) -> None:
+    """A full disk stops nothing, and loses nothing that fits into memory."""
+    store = Full.open(str(tmp_path / "journal.db"))
+    waiting: list[int] = []
+    book = Book(store, on_trouble=waiting.append, wall=lambda: NOON)
+    book.append([tick(NOON)])
+    book.append([tick(NOON + 15)])
+    store.full = False
+    book.append([tick(NOON + 30)])
+    assert waiting == [1, 2, 0]
+    assert [entry.at for entry in store.entries("p/chat")] == [NOON, NOON + 15, NOON + 30]
+    book.close()
+
+
+def test_what_waits_is_bounded(tmp_path: Path) -> None:
+    """A disk that stays full costs the oldest entries, not the controller's memory."""
+    waiting: list[int] = []
+    book = Book(Full.open(str(tmp_path / "journal.db")), on_trouble=waiting.append, wall=lambda: NOON)
+    book.append([tick(NOON)] * (WAITING_MAX + 10))
+    assert waiting == [WAITING_MAX]
+    book.close()
+
+
+def test_without_a_store_nothing_is_kept(tmp_path: Path) -> None:
+    """No store is a choice, not a fault."""
+    book = Book(None)
+    book.append([tick(NOON)])
+    assert book.recall("p/chat") is None
