@@ -1,0 +1,1 @@
+"""Adapters: all input and output, one outside thing each. None knows another; composition is done above."""

@@ -1,0 +1,220 @@
+"""Writing ticks: everything one tick leaves behind, for many policies, on one connection in one transaction.
+
+A tick that is recorded twice leaves what it left the first time: an entry is known by its policy and millisecond, and
+the ledger moves on only with a new entry. The ledger's memory is read from the database and not kept by the process,
+so a second controller goes on exactly where the first one stopped.
+"""
+
+import json
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from pydantic import ValidationError
+from sqlalchemy import Connection, Table, delete, select, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
+
+from autoscaler.adapters.store_rows import (
+    Row,
+    bucket_rows,
+    entry_row,
+    kind_name,
+    packed,
+    start_row,
+    to_ms,
+    unpacked,
+)
+from autoscaler.adapters.store_schema import (
+    CHECKPOINT_MS,
+    NEWEST,
+    coldstarts,
+    entries,
+    ledger,
+    memories,
+    policies,
+)
+from autoscaler.core.policy import PolicySpec
+from autoscaler.footprint.ledger import LedgerRow
+from autoscaler.footprint.states import LedgerMemory, account, terms_of
+from autoscaler.journal import Entry, decode
+from autoscaler.report import starts_of
+
+# No type is called so, so the ledger never collides with a memory of the core.
+LEDGER_KIND = "ledger"
+# A start is offered to the table for this long after it came, so that a failed write is made up for.
+OFFERED_S = 900.0
+CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """What one tick of one policy leaves: its entry, the core's memory after it (or None), and the policy itself.
+
+    ``price_usd_per_hour`` is the resolved price of one accelerator; ``None`` takes the policy's own figure, if any.
+    """
+
+    entry: Entry
+    memory: object | None
+    spec: PolicySpec
+    price_usd_per_hour: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """How long, in seconds, each kind of record is kept. Journal entries are large, the ledger is small."""
+
+    entries_s: float = 14 * 86_400.0
+    ledger_s: float = 400 * 86_400.0
+    coldstarts_s: float = 400 * 86_400.0
+
+
+@dataclass(slots=True)
+class _Batch:
+    entries: list[Row] = field(default_factory=list)
+    ledger: list[LedgerRow] = field(default_factory=list)
+    starts: dict[tuple[str, str], Row] = field(default_factory=dict)
+    specs: dict[str, Row] = field(default_factory=dict)
+    newest: dict[tuple[str, str], Row] = field(default_factory=dict)
+    checkpoints: dict[tuple[str, str, int], Row] = field(default_factory=dict)
+
+
+def write(connection: Connection, ticks: Sequence[Tick]) -> None:
+    """Write ticks; those whose entry is there already are left out."""
+    known = _known(connection, ticks)
+    ledgers = _ledgers(connection, {tick.entry.policy for tick in ticks})
+    batch = _Batch()
+    for tick in sorted(ticks, key=lambda tick: tick.entry.at):
+        key = (tick.entry.policy, to_ms(tick.entry.at))
+        if key not in known:
+            known.add(key)
+            _add(batch, tick, ledgers)
+    _flush(connection, batch)
+
+
+def prune(connection: Connection, now: float, retention: Retention) -> dict[str, int]:
+    """Delete what is older than its retention and return the number of rows by table.
+
+    The newest memory of every policy stays, and so do the policies that an entry or a memory still names.
+    """
+    before_ms = to_ms(now - retention.entries_s)
+    removals = {
+        "entries": delete(entries).where(entries.c.at_ms < before_ms),
+        "memories": delete(memories).where(memories.c.at_ms < before_ms, memories.c.slot != NEWEST),
+        "ledger": delete(ledger).where(ledger.c.bucket_ms < to_ms(now - retention.ledger_s)),
+        "coldstarts": delete(coldstarts).where(coldstarts.c.ready_at < now - retention.coldstarts_s),
+        "policies": delete(policies).where(
+            policies.c.digest.not_in(select(entries.c.digest)),
+            policies.c.digest.not_in(select(memories.c.digest)),
+        ),
+    }
+    return {name: connection.execute(statement).rowcount for name, statement in removals.items()}
+
+
+def _known(connection: Connection, ticks: Sequence[Tick]) -> set[tuple[str, int]]:
+    keys = [(tick.entry.policy, to_ms(tick.entry.at)) for tick in ticks]
+    found: set[tuple[str, int]] = set()
+    for i in range(0, len(keys), CHUNK):
+        where = tuple_(entries.c.policy, entries.c.at_ms).in_(keys[i : i + CHUNK])
+        found.update(
+            (row.policy, row.at_ms)
+            for row in connection.execute(select(entries.c.policy, entries.c.at_ms).where(where))
+        )
+    return found
+
+
+def _ledgers(connection: Connection, names: Iterable[str]) -> dict[str, LedgerMemory]:
+    """Return the ledger's memories; one of another version is treated as none, and the ledger opens anew."""
+    found: dict[str, LedgerMemory] = {}
+    ordered = sorted(names)
+    for i in range(0, len(ordered), CHUNK):
+        statement = select(memories.c.policy, memories.c.payload).where(
+            memories.c.kind == LEDGER_KIND, memories.c.slot == NEWEST, memories.c.policy.in_(ordered[i : i + CHUNK])
+        )
+        for row in connection.execute(statement):
+            try:
+                found[row.policy] = decode(LedgerMemory, unpacked(row.payload))
+            except (ValidationError, zlib.error):
+                continue
+    return found
+
+
+def _add(batch: _Batch, tick: Tick, ledgers: dict[str, LedgerMemory]) -> None:
+    entry = tick.entry
+    batch.entries.append(entry_row(entry))
+    batch.specs.setdefault(
+        entry.policy_digest,
+        {
+            "digest": entry.policy_digest,
+            "spec": json.dumps(tick.spec.model_dump(mode="json", by_alias=True), sort_keys=True),
+            "first_at_ms": to_ms(entry.at),
+        },
+    )
+    memory, rows = account(ledgers.get(entry.policy), entry, terms_of(tick.spec, tick.price_usd_per_hour))
+    ledgers[entry.policy] = memory
+    batch.ledger.extend(rows)
+    _add_memory(batch, entry, memory, LEDGER_KIND, checkpoint=False)
+    if tick.memory is not None:
+        _add_memory(batch, entry, tick.memory, kind_name(type(tick.memory)), checkpoint=True)
+    since_at = max(memory.since_ms / 1000, entry.at - OFFERED_S)
+    for start in starts_of(entry.signals, since_at=since_at):
+        batch.starts[entry.policy, start.uid] = start_row(entry.policy, start)
+
+
+def _add_memory(batch: _Batch, entry: Entry, memory: object, kind: str, *, checkpoint: bool) -> None:
+    row = {
+        "policy": entry.policy,
+        "kind": kind,
+        "slot": NEWEST,
+        "at_ms": to_ms(entry.at),
+        "digest": entry.policy_digest,
+        "payload": packed(memory),
+    }
+    batch.newest[entry.policy, kind] = row
+    if checkpoint:
+        slot = to_ms(entry.at) // CHECKPOINT_MS
+        batch.checkpoints.setdefault((entry.policy, kind, slot), {**row, "slot": slot})
+
+
+def _flush(connection: Connection, batch: _Batch) -> None:
+    _insert(connection, policies, list(batch.specs.values()))
+    _insert(connection, entries, batch.entries)
+    _insert(connection, coldstarts, list(batch.starts.values()))
+    _insert(connection, memories, list(batch.checkpoints.values()))
+    _replace(connection, list(batch.newest.values()))
+    _accumulate(connection, bucket_rows(batch.ledger))
+
+
+def _statement(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """Return the dialect's own insert: ON CONFLICT is spelt the same in both but is not in the common language."""
+    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def _insert(connection: Connection, table: Table, rows: list[Row]) -> None:
+    """Insert rows; one whose key is there already is left as it is."""
+    if rows:
+        connection.execute(_statement(connection, table).on_conflict_do_nothing(), rows)
+
+
+def _replace(connection: Connection, rows: list[Row]) -> None:
+    if not rows:
+        return
+    statement = _statement(connection, memories)
+    names = ("at_ms", "digest", "payload")
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=list(memories.primary_key),
+            set_={name: statement.excluded[name] for name in names},
+            where=memories.c.at_ms <= statement.excluded.at_ms,
+        ),
+        rows,
+    )
+
+
+def _accumulate(connection: Connection, rows: list[Row]) -> None:
+    if not rows:
+        return
+    statement = _statement(connection, ledger)
+    total = ledger.c.accelerator_ms + statement.excluded.accelerator_ms
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=list(ledger.primary_key), set_={"accelerator_ms": total}), rows
+    )

@@ -1,0 +1,134 @@
+"""What is valid in a policy and still not as its author may think: one warning each, with the place and the remedy."""
+
+from collections.abc import Callable, Iterator
+
+from autoscaler.core import capacity
+from autoscaler.core.policy import PolicySpec
+from autoscaler.engines import HistogramEdges, edges_around, histogram_edges
+from autoscaler.footprint.prices import PriceList
+from autoscaler.policyfile import PolicyDocument, Problem
+
+_Found = Iterator[tuple[str, str]]
+
+
+def warnings_of(document: PolicyDocument, prices: PriceList) -> tuple[Problem, ...]:
+    """Return the warnings of a valid policy in the order of its lines; none for one that is not valid."""
+    if document.policy is None:
+        return ()
+    spec = document.policy.spec
+    told = [*(one for rule in _RULES for one in rule(spec)), *_price(spec, prices)]
+    found = [document.problem_at(path, text) for path, text in told]
+    return tuple(sorted(found, key=lambda problem: (problem.line, problem.column)))
+
+
+def _ttft_edge(spec: PolicySpec) -> _Found:
+    edges = histogram_edges(spec.engine.preset)
+    if not edges.ttft_edges:
+        if spec.exports_tokens:
+            return
+        text = f"{spec.engine.preset} has no histogram of time to first token that is read; attainment is unknown"
+        yield "spec.objectives.ttftSeconds", text
+        return
+    yield from _off_edge("spec.objectives.ttftSeconds", spec.objectives.ttft_seconds, edges.ttft_edges, spec)
+
+
+def _itl_edge(spec: PolicySpec) -> _Found:
+    wanted = spec.objectives.itl_seconds
+    if wanted is None:
+        return
+    edges: HistogramEdges = histogram_edges(spec.engine.preset)
+    if not edges.itl_edges:
+        text = f"{spec.engine.preset} counts no time per token by request; replicas are sized for it, attainment is not"
+        yield "spec.objectives.itlSeconds", text
+        return
+    yield from _off_edge("spec.objectives.itlSeconds", wanted, edges.itl_edges, spec)
+
+
+def _off_edge(path: str, wanted_s: float, edges: tuple[float, ...], spec: PolicySpec) -> _Found:
+    if wanted_s in edges:
+        return
+    near = edges_around(wanted_s, edges)
+    choice = " or ".join(f"{edge:g}" for edge in near)
+    text = (
+        f"{wanted_s:g} s is not a bucket edge of {spec.engine.preset}'s histogram, so attainment would be guessed "
+        f"between edges; write {choice}"
+    )
+    yield path, text
+
+
+def _reachable(spec: PolicySpec) -> _Found:
+    wanted = spec.objectives.itl_seconds
+    step_s = capacity.known(spec).a_s
+    if spec.exports_tokens and wanted is not None and wanted <= step_s:
+        text = f"no number of replicas gives {wanted:g} s per token: one step alone takes {step_s:.3g} s; write more"
+        yield "spec.objectives.itlSeconds", text
+
+
+def _guessed(spec: PolicySpec) -> _Found:
+    coefficients = capacity.known(spec)
+    if spec.exports_tokens and coefficients.guessed:
+        text = (
+            f"no measured step time, so a {coefficients.source} sizes the replicas (off by a third at times); "
+            "measure it, or look at the recommendations before Enforce"
+        )
+        yield "spec.engine.stepTime", text
+        if spec.model.parameters_billion is None:
+            yield "spec.model.parametersBillion", "the physics prior needs it, and it is missing; add it"
+
+
+def _concurrency(spec: PolicySpec) -> _Found:
+    if not spec.exports_tokens and spec.engine.target_concurrency is None:
+        text = (
+            f"{spec.engine.preset} is scaled by requests in flight, and none are stated; "
+            f"{capacity.target_concurrency(spec):g} per replica is assumed"
+        )
+        yield "spec.engine.targetConcurrency", text
+
+
+def _batch_slots(spec: PolicySpec) -> _Found:
+    if spec.exports_tokens and spec.engine.max_sequences is None:
+        text = "engines do not export max_num_seqs, so full batches are not foreseen; write the engine's value"
+        yield "spec.engine.maxSequences", text
+
+
+def _price(spec: PolicySpec, prices: PriceList) -> _Found:
+    stated = spec.accelerator.price
+    if stated is None:
+        text = "no price, so costs are reported as unknown; write usdPerHour or a reference such as aws/h100"
+        yield "spec.accelerator.price", text
+        return
+    if stated.reference is None:
+        return
+    path = "spec.accelerator.price.reference"
+    row = prices.find(stated.reference)
+    if row is None:
+        near = prices.nearest(stated.reference)
+        hint = f"did you mean {near}?" if near else "write usdPerHour instead"
+        yield path, f"{stated.reference} is not in the price list, so costs are reported as unknown; {hint}"
+        return
+    ours, theirs = (capacity.accelerator_class(name) for name in (spec.accelerator.class_, row.class_))
+    if ours is not None and theirs is not None and ours != theirs:
+        yield path, f"{row.reference} is the price of {row.class_}, and the class is {spec.accelerator.class_}"
+
+
+def _later(spec: PolicySpec) -> _Found:
+    """Name what is accepted and not acted on yet: silence would read as a promise."""
+    if spec.schedules:
+        yield "spec.schedules", "accepted, but not acted on in this version"
+    if spec.budget.accelerator_hours_per_day is not None:
+        yield "spec.budget", "accepted, but not acted on in this version"
+    if spec.priority != 0:
+        yield "spec.priority", "accepted, but not acted on in this version"
+    if spec.scale_to_zero.enabled:
+        yield "spec.scaleToZero", "accepted, but in this version the last replica stays"
+
+
+_RULES: tuple[Callable[[PolicySpec], _Found], ...] = (
+    _ttft_edge,
+    _itl_edge,
+    _reachable,
+    _guessed,
+    _concurrency,
+    _batch_slots,
+    _later,
+)

@@ -1,0 +1,1 @@
+"""The controller: the adapters put together, one tick over all policies, and everything that is told of it."""

@@ -1,0 +1,82 @@
+"""Where the journal goes: the store, if there is one and it works, and else a bounded queue in memory.
+
+No trouble of a disk or a database blocks scaling. What could not be written waits and is written with the next tick;
+recording a tick again changes nothing. A memory is taken up after a restart only while it is fresh: what was believed
+an hour ago says nothing about now, and the core has a guard for starting without.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from autoscaler.adapters.store import Store, StoreError, Tick
+from autoscaler.core.decide import Memory
+
+logger = logging.getLogger(__name__)
+
+MEMORY_FRESH_S = 600.0
+WAITING_MAX = 2_000
+PRUNE_EVERY_S = 3_600.0
+
+
+class Book:
+    """The journal as the controller writes it. ``on_trouble`` hears how many ticks a failed write left waiting."""
+
+    def __init__(
+        self,
+        store: Store | None,
+        *,
+        on_trouble: Callable[[int], None] = lambda _: None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._wall = wall
+        self._waiting: deque[Tick] = deque(maxlen=WAITING_MAX)
+        self._trouble = ""
+        self._prune_at = wall() + PRUNE_EVERY_S
+        self.on_trouble = on_trouble
+
+    def append(self, ticks: Sequence[Tick]) -> None:
+        """Write ticks, and those that still wait. Never raises; a trouble is logged once."""
+        if self._store is None:
+            return
+        self._waiting.extend(ticks)
+        try:
+            self._store.record_all(list(self._waiting))
+            self._prune()
+        except Exception as error:  # Whatever a disk or a database does, it is no reason not to scale.
+            self._tell(str(error))
+            self.on_trouble(len(self._waiting))
+        else:
+            self._waiting.clear()
+            self._trouble = ""
+            self.on_trouble(0)
+
+    def recall(self, policy: str) -> Memory | None:
+        """Return a policy's newest memory if it is fresh. Never raises."""
+        if self._store is None:
+            return None
+        try:
+            remembered = self._store.newest_memory(policy, Memory)
+        except StoreError as error:
+            self._tell(str(error))
+            return None
+        if remembered is None or not 0.0 <= self._wall() - remembered.at <= MEMORY_FRESH_S:
+            return None
+        return remembered.memory
+
+    def close(self) -> None:
+        """Close the store."""
+        if self._store is not None:
+            self._store.close()
+
+    def _prune(self) -> None:
+        if self._store is not None and self._wall() >= self._prune_at:
+            self._prune_at = self._wall() + PRUNE_EVERY_S
+            self._store.prune(self._wall())
+
+    def _tell(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            logger.warning("the journal is not written, scaling goes on without it: %s", trouble)
+        self._trouble = trouble

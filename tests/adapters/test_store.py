@@ -1,0 +1,217 @@
+"""The store, on real SQLite files: what is written is there, whole, once, and adds up."""
+
+import dataclasses
+import sqlite3
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import create_engine
+
+from autoscaler.adapters.store import Fault, Retention, Store, StoreError, Tick
+from autoscaler.adapters.store_rows import bucket_rows
+from autoscaler.adapters.store_schema import BUCKET_MS, metadata
+from autoscaler.footprint.ledger import AcceleratorState, LedgerRow
+from autoscaler.footprint.states import account_all, terms_of
+from autoscaler.journal import Entry, digest
+from tests.adapters.journal_stories import BEGIN, spec, story
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Learnt:
+    """A memory, as the core would keep one."""
+
+    demand: float
+    seen: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LearntLater:
+    """The same memory in a later version: nothing that was stored has its new field."""
+
+    season: float
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """Return where the store is to be."""
+    return str(tmp_path / "autoscaler.db")
+
+
+def ticks(entries: list[Entry]) -> list[Tick]:
+    """Return what is recorded for entries, with a memory that tells them apart."""
+    return [Tick(entry=entry, memory=Learnt(demand=entry.at - BEGIN), spec=spec()) for entry in entries]
+
+
+def test_what_is_recorded_is_read_back(path: str) -> None:
+    """Entries come back equal, oldest first; a limit keeps the newest; bounds are inclusive."""
+    entries = story(ticks=10)
+    with Store.open(path) as store:
+        for tick in ticks(entries):
+            store.record(tick.entry, tick.memory, tick.spec)
+        assert store.entries("prod/chat") == tuple(entries)
+        assert store.entries("prod/chat", limit=3) == tuple(entries[-3:])
+        assert store.entries("prod/chat", since=entries[2].at, until=entries[4].at) == tuple(entries[2:5])
+        assert store.entries("prod/other") == ()
+        assert store.policies() == ("prod/chat",)
+        assert store.spec(digest(spec())) == spec()
+        assert store.spec("0" * 16) is None
+
+
+def test_recording_a_tick_again_changes_nothing(path: str) -> None:
+    """Retry is harmless: an entry is known by policy and instant, and the ledger counts it once."""
+    recorded = ticks(story())
+    with Store.open(path) as store:
+        store.record_all(recorded)
+        before = store.ledger(), store.coldstarts("prod/chat"), store.entries("prod/chat")
+        store.record_all(recorded)
+        store.record_all(recorded[-3:])
+        assert (store.ledger(), store.coldstarts("prod/chat"), store.entries("prod/chat")) == before
+
+
+def test_the_ledger_is_the_same_however_ticks_are_batched(path: str, tmp_path: Path) -> None:
+    """One tick at a time with reopening in between, or all at once: to the millisecond the same."""
+    recorded = ticks(story())
+    for begin in range(0, len(recorded), 40):
+        with Store.open(path) as store:
+            for tick in recorded[begin : begin + 40]:
+                store.record_all([tick])
+    with Store.open(path) as one, Store.open(str(tmp_path / "other.db")) as whole:
+        whole.record_all(recorded)
+        assert one.ledger() == whole.ledger()
+        fold = account_all([tick.entry for tick in recorded], terms_of(spec()))
+        assert sum(row.accelerator_ms for row in one.ledger()) == sum(row.accelerator_ms for row in fold)
+
+
+def test_the_ledger_tells_what_the_story_tells(path: str) -> None:
+    """Two accelerators a replica: 93 s of warming and 30 s of draining for the second one, at the policy's price."""
+    with Store.open(path) as store:
+        store.record_all(ticks(story()))
+        rows = store.ledger()
+    by_state = {state: sum(row.accelerator_ms for row in rows if row.state is state) for state in AcceleratorState}
+    assert by_state[AcceleratorState.WARMING] == 2 * 93_000
+    assert by_state[AcceleratorState.DRAINING] == 2 * 30_000
+    assert {row.price_usd_per_hour for row in rows} == {3.0}
+    assert all(row.start_at * 1000 % BUCKET_MS == 0 for row in rows)
+
+
+def test_a_price_given_with_the_tick_goes_before_the_policys_own(path: str) -> None:
+    """A resolved reference is recorded as it was at that time; no price at all stays unknown."""
+    free = spec(accelerator={"class": "H100-80GB"})
+    recorded = [Tick(entry=entry, memory=None, spec=free) for entry in story("a/unpriced", 5)]
+    recorded += [Tick(entry=e, memory=None, spec=free, price_usd_per_hour=6.88) for e in story("a/priced", 5)]
+    with Store.open(path) as store:
+        store.record_all(recorded)
+        assert {row.price_usd_per_hour for row in store.ledger(policy="a/unpriced")} == {None}
+        assert {row.price_usd_per_hour for row in store.ledger(policy="a/priced")} == {6.88}
+
+
+def test_a_cold_start_is_kept_once_with_the_instants_of_its_phases(path: str) -> None:
+    """Only starts that came while we watched are samples; the pod that was ready before is none."""
+    with Store.open(path) as store:
+        store.record_all(ticks(story()))
+        (start,) = store.coldstarts("prod/chat")
+    assert (start.uid, start.coldstart_s) == ("uid-b", 95.0)
+    assert (start.scheduled_at, start.started_at) == (BEGIN + 122, BEGIN + 140)
+
+
+def test_the_newest_memory_is_kept_and_a_checkpoint_every_quarter_of_an_hour(path: str) -> None:
+    """A restart resumes from the newest; a replay begins at the checkpoint before its beginning."""
+    recorded = ticks(story())
+    with Store.open(path) as store:
+        store.record_all(recorded)
+        store.record_all(recorded[:5])
+        newest = store.newest_memory("prod/chat", Learnt)
+        assert newest is not None
+        assert (newest.at, newest.memory) == (recorded[-1].entry.at, recorded[-1].memory)
+        checkpoint = store.memory_before("prod/chat", Learnt, BEGIN + 1000)
+        assert checkpoint is not None
+        assert checkpoint.at == BEGIN + 900
+        assert store.newest_memory("prod/other", Learnt) is None
+
+
+def test_a_memory_of_another_version_is_none(path: str) -> None:
+    """A memory that this version cannot read is as good as none: the core then starts afresh."""
+    with Store.open(path) as store:
+        store.record_all(ticks(story(ticks=2)))
+        with sqlite3.connect(path) as raw:
+            raw.execute("UPDATE memories SET kind = replace(kind, 'Learnt', 'LearntLater')")
+        raw.close()
+        assert store.newest_memory("prod/chat", LearntLater) is None
+
+
+def test_moves_are_the_changes_of_the_target(path: str) -> None:
+    """The newest changes come with their reason and sentence; ticks that hold are none."""
+    with Store.open(path) as store:
+        store.record_all(ticks(story()))
+        moves = store.moves("prod/chat")
+        assert [(move.before, move.after, move.at - BEGIN) for move in moves] == [(1, 2, 120), (2, 1, 1200)]
+        assert store.moves("prod/chat", limit=1) == moves[1:]
+
+
+def test_pruning_keeps_the_newest_memory_and_the_ledger(path: str) -> None:
+    """Entries and checkpoints go by age; the ledger is kept longer, and a restart still finds its memory."""
+    with Store.open(path) as store:
+        store.record_all(ticks(story()))
+        held = sum(row.accelerator_ms for row in store.ledger())
+        removed = store.prune(BEGIN + 3600, Retention(entries_s=3600 - 1700))
+        assert removed["entries"] == 114
+        assert removed["ledger"] == 0
+        assert len(store.entries("prod/chat")) == 6
+        assert store.newest_memory("prod/chat", Learnt) is not None
+        assert store.spec(digest(spec())) == spec()
+        store.prune(BEGIN + 86_400, Retention(entries_s=1, ledger_s=1, coldstarts_s=1))
+        assert (store.entries("prod/chat"), store.ledger(), store.coldstarts("prod/chat")) == ((), (), ())
+        assert held > 0
+
+
+def test_the_migrations_make_exactly_the_tables_of_the_schema(path: str) -> None:
+    """The schema module and the migrations are two texts of one thing; they may not drift apart."""
+    Store.open(path).close()
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    engine.dispose()
+
+
+def test_a_reader_sees_ticks_while_the_writer_has_the_store_open(path: str) -> None:
+    """Reading needs no stop of the controller, and a reader cannot write."""
+    recorded = ticks(story(ticks=4))
+    with Store.open(path) as writer, Store.open(path, read_only=True) as reader:
+        writer.record_all(recorded[:2])
+        assert len(reader.entries("prod/chat")) == 2
+        writer.record_all(recorded[2:])
+        assert len(reader.entries("prod/chat")) == 4
+        with pytest.raises(StoreError, match="may not be written") as caught:
+            reader.prune(BEGIN)
+        assert caught.value.fault is Fault.UNWRITABLE
+
+
+SPANS = st.builds(
+    lambda start, length, n: LedgerRow(
+        policy="p",
+        model="m",
+        accelerator="a",
+        state=AcceleratorState.BUSY,
+        start_at=start / 1000,
+        end_at=(start + length) / 1000,
+        accelerator_ms=n * length,
+        price_usd_per_hour=None,
+    ),
+    st.integers(0, 2_000_000_000_000),
+    st.integers(1, 2_000_000),
+    st.integers(1, 64),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(SPANS, max_size=6))
+def test_cutting_rows_into_buckets_loses_nothing(rows: list[LedgerRow]) -> None:
+    """Buckets sum to the rows exactly, and no bucket holds more than its length times the accelerators."""
+    buckets = bucket_rows(rows)
+    assert sum(bucket["accelerator_ms"] for bucket in buckets) == sum(row.accelerator_ms for row in rows)
+    accelerators = sum(row.accelerator_ms // round((row.end_at - row.start_at) * 1000) for row in rows)
+    assert all(0 < bucket["accelerator_ms"] <= accelerators * BUCKET_MS for bucket in buckets)
