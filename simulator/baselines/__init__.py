@@ -1,0 +1,1 @@
+"""Peer autoscalers as deciders: each in one file, each naming the upstream version that it reproduces."""

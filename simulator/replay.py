@@ -1,0 +1,164 @@
+"""What ``simulator demo`` does: from files and options to the live view, the tables and the picture.
+
+Errors are told in one sentence before anything runs; files appear when everything that belongs in them is known.
+"""
+
+import os
+from importlib import resources
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from autoscaler.core.policy import ScalingPolicy
+from autoscaler.core.policy_parts import Preset
+from autoscaler.footprint.prices import PriceList, PriceListError
+from autoscaler.journal import Entry
+from autoscaler.policyfile import parse
+from autoscaler.pricelist import shipped_prices
+from simulator import demo, picture, tables
+from simulator.demo import CHAT_NEED_REPLICAS, CODE_NEED_REPLICAS, Journals, Setup
+from simulator.live import LiveView
+from simulator.traces import Trace, TraceError, load_trace
+
+SHORTEST_S = 120.0
+"""A trace has to last longer than the first decisions take to learn anything."""
+
+
+def replay(setups: list[Setup], out: Path) -> None:
+    """Run all contenders on all models, keep their journals, and tell from these what came of it.
+
+    Raises:
+        click.ClickException: the folder cannot be written.
+    """
+    console = Console()
+    journals: dict[tuple[str, str], list[Entry]] = {}
+    with LiveView(console).shown() as view:
+        for frame in demo.frames(setups):
+            view.show(frame)
+            for entry in frame.new:
+                model, contender = entry.policy.split("/", maxsplit=1)
+                journals.setdefault((model, contender), []).append(entry)
+    try:
+        kept = demo.read(demo.keep(out, journals))
+        html = out / "report.html"
+        columns = [_column(setup, kept) for setup in setups]
+        picture.write(html, columns, title="An hour of real traffic: inference-autoscaler (ours) beside the HPA")
+    except OSError as error:
+        raise click.ClickException(
+            f"cannot write to {out}: {error.strerror or error}; name another folder by --out"
+        ) from error
+    _tell(console, setups, kept)
+    console.print(f"picture: {html.resolve()}", soft_wrap=True)
+    console.print(f"journals: {out.resolve()}/journal-*.jsonl.gz", soft_wrap=True)
+
+
+def _tell(console: Console, setups: list[Setup], kept: Journals) -> None:
+    """Print the tables, from the journals alone."""
+    scores = [(setup, demo.scores(setup, kept)) for setup in setups]
+    for setup, found in scores:
+        console.print(tables.comparison(setup, found))
+        console.print()
+    for setup, found in scores:
+        console.print(tables.footprint(setup, found))
+        console.print()
+    names = [setup.policy.metadata.name for setup in setups]
+    console.print(tables.coldstarts([(name, kept[name, demo.OURS][-1]) for name in names]))
+    console.print()
+
+
+def _column(setup: Setup, kept: Journals) -> picture.Column:
+    name = setup.policy.metadata.name
+    tracks = tuple(
+        picture.Track(name=contender, entries=entries) for (model, contender), entries in kept.items() if model == name
+    )
+    return picture.Column(title=name, objective_s=setup.policy.spec.objectives.ttft_seconds, tracks=tracks)
+
+
+def refuse_folder(out: Path) -> None:
+    """Refuse a folder that cannot be written before the work of a minute is lost to it.
+
+    Raises:
+        click.ClickException: it is a file, or there is no right to write.
+    """
+    place = out.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        what = "is a file" if place == out.absolute() else f"lies below the file {place}"
+        raise click.ClickException(f"--out {out} {what}; name a folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise click.ClickException(f"--out {out}: no right to write to {place}; name another folder")
+
+
+def setups(trace: str | None, policy: str | None, *, seed: int, coldstart_s: float) -> list[Setup]:
+    """Return the models of the demo: the two shipped ones, or the user's.
+
+    Raises:
+        click.ClickException: a file is not there or wrong.
+    """
+    models = [(_policy(policy, "demo-chat.yaml"), _trace(trace or "azure-conv-2023"), CHAT_NEED_REPLICAS)]
+    if trace is None and policy is None:
+        models.append((_policy(None, "demo-code.yaml"), _trace("azure-code-2023"), CODE_NEED_REPLICAS))
+    prices = _prices()
+    return [
+        demo.setup(model, requests, need_replicas=need, prices=prices, seed=seed, coldstart_s=coldstart_s)
+        for model, requests, need in models
+    ]
+
+
+def _prices() -> PriceList:
+    try:
+        return shipped_prices()
+    except PriceListError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _trace(name_or_path: str) -> Trace:
+    """Return a shipped trace or the trace of a file.
+
+    Raises:
+        click.ClickException: there is none, or it cannot be used.
+    """
+    try:
+        trace = load_trace(name_or_path)
+    except TraceError as error:
+        raise click.ClickException(str(error)) from error
+    if len(trace) < 2 or trace.span_s < SHORTEST_S:
+        many = "1 request" if len(trace) == 1 else f"{len(trace)} requests"
+        raise click.ClickException(
+            f"{name_or_path}: {many} in {trace.span_s:.0f} s; give at least two minutes of traffic"
+        )
+    return trace
+
+
+def _policy(path: str | None, shipped: str) -> ScalingPolicy:
+    """Return the one policy of a file, or a shipped one.
+
+    Raises:
+        click.ClickException: the file cannot be read, or what is wrong in it, or the simulator has no such engine.
+    """
+    try:
+        text = (
+            resources.files("simulator").joinpath("data", shipped).read_text(encoding="utf-8")
+            if path is None
+            else Path(path).read_text(encoding="utf-8")
+        )
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise click.ClickException(f"cannot read the policy {path}: {reason}; give a YAML file by --policy") from error
+    documents = parse(text, path or shipped)
+    problems = [str(problem) for document in documents if document.policy is None for problem in document.problems]
+    if problems:
+        raise click.ClickException("\n".join(problems))
+    if len(documents) > 1:
+        raise click.ClickException(f"{path}: {len(documents)} policies; give a file with one, the simulator scales one")
+    found = documents[0].policy
+    if found is None:
+        raise click.ClickException(f"{path}: no policy in this file; give a YAML file with one by --policy")
+    if found.spec.engine.preset is not Preset.VLLM:
+        raise click.ClickException(
+            f"{path}: the simulated engine is vLLM, the policy's preset is {found.spec.engine.preset.value};"
+            " set spec.engine.preset to vllm"
+        )
+    return found

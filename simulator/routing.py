@@ -1,0 +1,141 @@
+"""The gateway of one pool, compiled: takes arrivals in order, picks a replica for each, holds them while there is none.
+
+Policies: least outstanding (the fewest requests running or waiting; at a tie the replica that was routed to
+longest ago), round robin, and random from a seed. Requests that arrive while no replica takes any are held
+first come, first served, and released when one gets ready. A request that fits no replica's KV cache is
+refused at once, as a real engine refuses it.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from simulator.des import compiled, unit_hash
+from simulator.engine import advance_replica, enqueue, settle_run
+from simulator.paging import REQUEST_MASK, blocks_of
+from simulator.records import Pool, RequestStatus
+
+LEAST_OUTSTANDING: Final = 0
+ROUND_ROBIN: Final = 1
+RANDOM: Final = 2
+
+HELD, REJECTED = int(RequestStatus.HELD), int(RequestStatus.REJECTED)
+
+
+@compiled
+def pick(pool: Pool, at_s: float) -> int:
+    """The slot that the next request goes to, -1 if none takes requests; brings every replica to at_s on the way."""
+    gateway = pool.gateway[0]
+    best, routable = -1, 0
+    for slot in range(gateway.slots):
+        r = pool.replicas[slot]
+        if r.wake_s <= at_s:
+            advance_replica(r, pool.work[slot], pool.requests, at_s)
+        if r.routable == 0:
+            continue
+        routable += 1
+        if best < 0:
+            best = slot
+            continue
+        b = pool.replicas[best]
+        fewer = gateway.routing == LEAST_OUTSTANDING and r.outstanding < b.outstanding
+        level = gateway.routing != LEAST_OUTSTANDING or r.outstanding == b.outstanding
+        if fewer or (level and r.last_routed < b.last_routed):
+            best = slot
+    if gateway.routing == RANDOM and routable > 1:
+        best = nth_routable(pool, int(unit_hash(gateway.seed, gateway.routed) * routable))
+    return best
+
+
+@compiled
+def nth_routable(pool: Pool, n: int) -> int:
+    """The slot of the n-th (from 0) replica that takes requests."""
+    for slot in range(pool.gateway[0].slots):
+        if pool.replicas[slot].routable:
+            if n == 0:
+                return slot
+            n -= 1
+    return -1
+
+
+@compiled
+def hold(pool: Pool, request: int) -> None:
+    """Put a request at the tail of those held at the gateway."""
+    gateway, q = pool.gateway[0], pool.requests[request]
+    q.status = HELD
+    q.next = -1
+    if gateway.held == 0:
+        gateway.held_head = request
+    else:
+        pool.requests[gateway.held_tail].next = request
+    gateway.held_tail = request
+    gateway.held += 1
+
+
+@compiled
+def dispatch(pool: Pool, request: int, at_s: float) -> bool:
+    """Route a request at at_s; False if no replica takes requests."""
+    slot = pick(pool, at_s)
+    if slot < 0:
+        return False
+    gateway = pool.gateway[0]
+    gateway.routed += 1
+    pool.replicas[slot].last_routed = gateway.routed
+    enqueue(pool.replicas[slot], pool.work[slot], pool.requests, request, at_s)
+    return True
+
+
+@compiled
+def advance(pool: Pool, until_s: float) -> None:
+    """Everything up to and including until_s: arrivals in order, and every engine step that has ended."""
+    gateway = pool.gateway[0]
+    while gateway.next_arrival < gateway.submitted and pool.requests[gateway.next_arrival].arrival_s <= until_s:
+        request = gateway.next_arrival
+        q = pool.requests[request]
+        gateway.next_arrival += 1
+        if blocks_of(q.prompt_tokens + q.output_tokens) > gateway.kv_capacity_blocks:
+            q.status = REJECTED
+            gateway.rejected += 1
+        elif not dispatch(pool, request, q.arrival_s):
+            hold(pool, request)
+    for slot in range(gateway.slots):
+        r, w = pool.replicas[slot], pool.work[slot]
+        advance_replica(r, w, pool.requests, until_s)
+        settle_run(r, w, pool.requests, until_s)
+
+
+@compiled
+def release_held(pool: Pool, at_s: float) -> None:
+    """A replica has got ready at at_s: send on what the gateway holds, in order."""
+    gateway = pool.gateway[0]
+    while gateway.held > 0:
+        request = gateway.held_head
+        following = pool.requests[request].next
+        if not dispatch(pool, request, at_s):
+            return
+        gateway.held -= 1
+        gateway.held_head = following
+
+
+@compiled
+def evict(pool: Pool, slot: int) -> None:
+    """The replica is taken away: its requests start anew from the gateway, in the order of their ids."""
+    r, w = pool.replicas[slot], pool.work[slot]
+    lost = np.empty(r.outstanding, dtype=np.int64)
+    for i in range(r.decoding):
+        lost[i] = w.decoding[i] & REQUEST_MASK
+    for i in range(r.prefilling):
+        lost[r.decoding + i] = w.prefill_request[i]
+    request = r.queue_head
+    for i in range(r.waiting):
+        lost[r.decoding + r.prefilling + i] = request
+        request = pool.requests[request].next
+    lost.sort()
+    for request in lost:
+        q = pool.requests[request]
+        q.generated = 0
+        q.first_token_s = np.nan
+        q.last_token_s = np.nan
+        q.replica = -1
+        q.retries += 1
+        hold(pool, request)

@@ -1,0 +1,108 @@
+"""A run: one trace, one pool, one decider, driven by the same ``Driver`` as in production.
+
+A run yields its journal entries one by one, so that a caller can show them live, keep them, or both. Everything that is
+ever said of a run is computed from them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from autoscaler.core.decision import Decision
+from autoscaler.core.signals import Signals
+from autoscaler.driver import Decider, Driver
+from autoscaler.journal import Entry, Outcome, OutcomeStatus
+from simulator.cluster import Cluster
+from simulator.profiles import EngineProfile
+from simulator.startup import StartupModel
+from simulator.telemetry import EPOCH_AT, Scraping, Telemetry
+from simulator.traces import Trace
+
+P = TypeVar("P")
+M = TypeVar("M")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """What a run happens in: the same for every decider that is compared.
+
+    ``grace_s`` is the drain's. ``first_tick_s`` is the second at which the decider starts, onto a fleet that runs: a
+    decider that is switched on together with the traffic would take the filling of empty engines for a trend.
+    """
+
+    name: str
+    trace: Trace
+    profile: EngineProfile
+    startup: StartupModel
+    initial_replicas: int
+    seed: int
+    scraping: Scraping
+    grace_s: float = 60.0
+    first_tick_s: float = 60.0
+
+
+class SimulatedWorld:
+    """A pool on simulated time, seen through its telemetry: the simulator's ``World``."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.cluster = Cluster(
+            profile=scenario.profile,
+            startup=scenario.startup,
+            seed=scenario.seed,
+            trace=scenario.trace,
+            initial_replicas=scenario.initial_replicas,
+            grace_s=scenario.grace_s,
+        )
+        kv_tokens = scenario.profile.kv_tokens
+        self._telemetry = Telemetry(self.cluster, kv_tokens=kv_tokens, scraping=scenario.scraping)
+
+    def observe(self, at: float) -> Signals:
+        """Let the pool live until an instant and return what is seen then."""
+        self._telemetry.advance(at - EPOCH_AT)
+        return self._telemetry.signals()
+
+    def scale(self, decision: Decision) -> Outcome:
+        """Set the replicas, as a write to /scale does."""
+        before = decision.spec_replicas
+        if not decision.moves or decision.target is None:
+            return Outcome(status=OutcomeStatus.UNCHANGED, replicas_before=before, replicas_after=before)
+        self.cluster.set_replicas(decision.target)
+        return Outcome(status=OutcomeStatus.SCALED, replicas_before=before, replicas_after=decision.target)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contender(Generic[P, M]):
+    """A decider with its policy, its first memory, and the name under which it is shown."""
+
+    name: str
+    decide: Decider[P, M]
+    policy: P
+    memory: M
+    digest: str
+
+
+def run(
+    scenario: Scenario, contender: Contender[P, M], world: SimulatedWorld | None = None
+) -> Iterator[tuple[Entry, M]]:
+    """Yield every entry with the memory after it, from the first tick to the first one after the trace's end.
+
+    A ``world`` of this scenario may be handed in by who wants to ask it afterwards what no journal can know.
+    """
+    seen: list[tuple[Entry, M]] = []
+    driver = Driver(
+        name=f"{scenario.name}/{contender.name}",
+        digest=contender.digest,
+        policy=contender.policy,
+        memory=contender.memory,
+        decide=contender.decide,
+        world=world or SimulatedWorld(scenario),
+        record=lambda entry, memory: seen.append((entry, memory)),
+    )
+    at, end_at = EPOCH_AT + scenario.first_tick_s, EPOCH_AT + scenario.trace.span_s
+    while True:
+        next_at = driver.step(at)
+        yield from seen
+        seen.clear()
+        if at >= end_at:
+            return
+        at = next_at

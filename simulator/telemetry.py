@@ -1,0 +1,171 @@
+"""Telemetry: what Prometheus and the API server would show of a simulated pool, and no more.
+
+The decision core must not see more in the simulator than in production. So the engines' metrics pass through a scrape:
+every ``scrape_s`` all counters and gauges are copied, the gateway's too, and a decision at ``at`` sees the newest copy
+that is at least ``lag_s`` old. Replica states come from the API server and are current. A replica that is starting
+serves no metrics; one that became ready after the copy has none yet and is reported without a sample.
+
+A replica that went takes what it counted after the copy with it, as a pod does between two scrapes.
+
+Instants handed to the core are unix seconds: the simulation's seconds after ``epoch_at``.
+"""
+
+from dataclasses import dataclass
+from math import isnan
+
+import numpy as np
+
+from autoscaler.core.signals import PodSample, Replica, ReplicaState, Signals
+from simulator import records
+from simulator.cluster import Cluster
+from simulator.records import BLOCK_TOKENS, TPOT_EDGES_S, TTFT_EDGES_S, PoolSnapshot, Records, cumulative
+
+EPOCH_AT = 1_700_000_000.0
+"""The instant of second 0 of a simulation: 14 Nov 2023, 22:13:20 UTC."""
+
+_STATES = {
+    records.ReplicaState.STARTING: ReplicaState.STARTING,
+    records.ReplicaState.READY: ReplicaState.READY,
+    records.ReplicaState.DRAINING: ReplicaState.DRAINING,
+    records.ReplicaState.GONE: ReplicaState.GONE,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scraping:
+    """How metrics reach the decider: scrape interval and least age at the decision, in seconds."""
+
+    scrape_s: float = 15.0
+    lag_s: float = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scrape:
+    """What one scrape copied: a sample of each serving replica, and the requests that the gateway held."""
+
+    at_s: float
+    samples: tuple[PodSample, ...]
+    held: float
+
+
+class Telemetry:
+    """Scrapes one pool and turns what was scraped into signals."""
+
+    def __init__(self, cluster: Cluster, *, kv_tokens: int, scraping: Scraping | None = None) -> None:
+        self._cluster = cluster
+        self._kv_tokens = kv_tokens
+        self._scraping = scraping or Scraping()
+        self._next_scrape_s = 0.0
+        self._scraped: list[_Scrape] = []
+        self._known: set[int] = set()
+
+    def advance(self, until_s: float) -> None:
+        """Let the pool live until ``until_s``, scraping it at every multiple of the scrape interval."""
+        while self._next_scrape_s <= until_s:
+            self._cluster.advance(self._next_scrape_s)
+            snapshot = self._cluster.snapshot()
+            samples = scrape(snapshot, self._kv_tokens)
+            self._scraped.append(_Scrape(at_s=snapshot.at_s, samples=samples, held=float(snapshot.held)))
+            self._next_scrape_s += self._scraping.scrape_s
+        self._cluster.advance(until_s)
+
+    def signals(self) -> Signals:
+        """Return what is known now: current replica states, and the newest scrape that is old enough."""
+        now = self._cluster.snapshot()
+        replicas = tuple(replica_of(life) for life in now.life)
+        pods = {replica.pod for replica in replicas}
+        visible = self._visible(now.at_s)
+        return Signals(
+            at=EPOCH_AT + now.at_s,
+            spec_replicas=now.desired,
+            replicas=replicas + self._gone(replicas),
+            samples=() if visible is None else tuple(sample for sample in visible.samples if sample.pod in pods),
+            held_requests=None if visible is None else visible.held,
+        )
+
+    def _visible(self, at_s: float) -> "_Scrape | None":
+        """Return the newest scrape that is old enough, and forget all before it."""
+        newest_s = at_s - self._scraping.lag_s
+        while len(self._scraped) > 1 and self._scraped[1].at_s <= newest_s:
+            self._scraped.pop(0)
+        return self._scraped[0] if self._scraped and self._scraped[0].at_s <= newest_s else None
+
+    def _gone(self, alive: tuple[Replica, ...]) -> tuple[Replica, ...]:
+        """Return the replicas that went since the last look, each once, with the instant."""
+        here = {int(replica.uid) for replica in alive}
+        lost = sorted(self._known - here)
+        self._known = here
+        if not lost:
+            return ()
+        history = self._cluster.history()
+        return tuple(replica_of(history[number]) for number in lost)
+
+
+def pod_name(number: int) -> str:
+    """Return the name of the pod that carries replica ``number``."""
+    return f"replica-{number:04d}"
+
+
+def replica_of(life: np.void) -> Replica:
+    """Return a replica as the API server shows it. NaN instants have not come yet."""
+    seconds = dict(zip(life.dtype.names or (), life.item(), strict=True))
+
+    def instant(field: str) -> float | None:
+        second: float = seconds[field]
+        return None if isnan(second) else EPOCH_AT + second
+
+    ordered_at, ready_at = EPOCH_AT + seconds["ordered_s"], instant("ready_s")
+    scheduled_at = instant("scheduled_s")
+    if scheduled_at is None and ready_at is not None:
+        # A replica that was there from the beginning has no phases; it held its accelerator since it was ordered.
+        scheduled_at = ordered_at
+    return Replica(
+        pod=pod_name(seconds["id"]),
+        uid=str(seconds["id"]),
+        state=_STATES[seconds["state"]],
+        ordered_at=ordered_at,
+        scheduled_at=scheduled_at,
+        started_at=instant("started_s"),
+        ready_at=ready_at,
+        deleted_at=instant("draining_s"),
+        gone_at=instant("deleted_s"),
+    )
+
+
+# The sample's fields that are one engine field each. Prompt tokens are those that were computed: what cached prefixes
+# save is no work, and the presets read the same from a real vLLM.
+_COPIED = {
+    "waiting": "waiting",
+    "prompt_tokens": "prefill_tokens",
+    "generation_tokens": "generation_tokens",
+    "finished_requests": "requests_finished",
+    "steps": "steps",
+    "ttft_count": "ttft_count",
+    "itl_sum_s": "itl_sum_s",
+    "itl_count": "itl_count",
+    "tpot_count": "tpot_count",
+}
+
+
+def scrape(snapshot: PoolSnapshot, kv_tokens: int) -> tuple[PodSample, ...]:
+    """Return one sample for each replica that serves metrics, as a scrape at the snapshot's instant gives them."""
+    serving = snapshot.states != int(records.ReplicaState.STARTING)
+    engines, blocks = snapshot.engine[serving], kv_tokens // BLOCK_TOKENS
+    # Whole columns are turned into floats at once: field by field, this was a fifth of the demo's time.
+    columns = {name: engines[field].astype(float).tolist() for name, field in _COPIED.items()}
+    columns["running"] = (engines["decoding"] + engines["prefilling"]).astype(float).tolist()
+    # As vllm:kv_cache_usage_perc: the share of blocks in use, a block begun counts as a whole.
+    columns["kv_ratio"] = (engines["kv_blocks"] / blocks).tolist()
+    columns["ttft_within"] = _within(engines["ttft_buckets"], TTFT_EDGES_S)
+    columns["tpot_within"] = _within(engines["tpot_buckets"], TPOT_EDGES_S)
+    at, capacity = EPOCH_AT + snapshot.at_s, float(blocks * BLOCK_TOKENS)
+    return tuple(
+        PodSample(pod=pod_name(number), at=at, kv_capacity_tokens=capacity, **dict(zip(columns, row, strict=True)))
+        for number, row in zip(snapshot.ids[serving].tolist(), zip(*columns.values(), strict=True), strict=True)
+    )
+
+
+def _within(buckets: Records, edges_s: tuple[float, ...]) -> list[tuple[tuple[float, float], ...]]:
+    """Return (edge, cumulative count) pairs of each row, without the last bucket: +Inf is the count itself."""
+    rows = cumulative(buckets)[:, :-1].astype(float).tolist()
+    return [tuple(zip(edges_s, row, strict=True)) for row in rows]

@@ -1,0 +1,119 @@
+"""The picture: one HTML file that works offline, with every decision's reason, and drawn by a real browser."""
+
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from autoscaler.journal import OutcomeStatus
+from simulator import picture
+from simulator.picture import Column, Track
+from tests.simulator.small_demo import told
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def column(title: str = "chat") -> Column:
+    """Return the small demo as a column of the picture."""
+    tracks = tuple(Track(name=told(number).name, entries=told(number).entries) for number in range(3))
+    return Column(title=title, objective_s=2.5, tracks=tracks)
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the path of a picture of two models."""
+    path = tmp_path_factory.mktemp("picture") / "report.html"
+    picture.write(path, [column("chat"), column("code")], title="A test")
+    return path
+
+
+class _Sources(HTMLParser):
+    """Collects what a page would load from elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loaded: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep every address that is fetched while the page loads."""
+        self.loaded += [str(value) for name, value in attrs if name == "src" or (tag == "link" and name == "href")]
+
+
+def test_the_page_loads_nothing_from_anywhere(html: Path) -> None:
+    """One file: no script, style or picture comes from another address, and it is the only file written."""
+    parser = _Sources()
+    parser.feed(html.read_text(encoding="utf-8"))
+    assert [address for address in parser.loaded if not address.startswith("data:")] == []
+    assert list(html.parent.iterdir()) == [html]
+
+
+def test_every_change_of_the_target_is_marked_with_its_reason() -> None:
+    """A mark for each decision that was carried out, where it went to, with the sentence in its hover text."""
+    drawn = picture.figure([column()], title="A test")
+    marks = next(trace for trace in drawn.data if trace.name == "decisions")
+    moved = [entry for entry in told(0).entries if entry.outcome.status is OutcomeStatus.SCALED]
+    assert len(moved) > 5
+    assert list(marks.y) == [entry.decision.target for entry in moved]
+    for text, entry in zip(marks.text, moved, strict=True):
+        assert entry.decision.why.value in text
+        plain = re.sub(r"<[^>]+>", " ", text)
+        assert " ".join(entry.decision.detail.split()) in " ".join(plain.split())
+
+
+def test_the_last_attainment_is_the_scores(html: Path) -> None:
+    """The curve of ours ends where the count of first tokens in time ends."""
+    drawn = picture.figure([column()], title="A test")
+    last = [trace for trace in drawn.data if trace.name == "ours"][-1]
+    samples = {sample.pod: sample for entry in told(0).entries for sample in entry.signals.samples}
+    counted = sum(sample.ttft_count or 0.0 for sample in samples.values())
+    in_time = sum(dict(sample.ttft_within)[2.5] for sample in samples.values())
+    assert last.y[-1] == in_time / counted
+
+
+def test_each_name_is_in_the_legend_once() -> None:
+    """Two models share one legend; ours, the others, arrivals and decisions are each in it."""
+    drawn = picture.figure([column("chat"), column("code")], title="A test")
+    names = [trace.name for trace in drawn.data if trace.showlegend]
+    assert len(names) == len(set(names))
+    assert {"ours", "HPA queue 5", "HPA conc. 40", "arrivals", "ours: ready", "ours: warming", "decisions"} == set(
+        names
+    )
+
+
+def test_the_same_journals_give_the_same_bytes(html: Path, tmp_path: Path) -> None:
+    """No random id and no time gets into the page."""
+    again = tmp_path / "again.html"
+    picture.write(again, [column("chat"), column("code")], title="A test")
+    assert again.read_bytes() == html.read_bytes()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH: apt-get install chromium")
+def test_a_browser_draws_it(html: Path, tmp_path: Path) -> None:
+    """Headless Chromium, which has no network here, draws a curve for each trace and a mark for each decision."""
+    done = subprocess.run(
+        [
+            str(CHROMIUM),
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            f"--user-data-dir={tmp_path / 'browser'}",
+            "--host-resolver-rules=MAP * ~NOTFOUND",
+            "--virtual-time-budget=10000",
+            "--dump-dom",
+            html.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=True,
+    )
+    traces = len(picture.figure([column("chat"), column("code")], title="A test").data)
+    moved = sum(entry.outcome.status is OutcomeStatus.SCALED for entry in told(0).entries)
+    assert len(re.findall(r'class="trace scatter', done.stdout)) >= traces - 2
+    assert len(re.findall(r'<path class="point"', done.stdout)) == 2 * moved
+    assert len(re.findall(r'class="js-line"[^>]* d="M', done.stdout)) >= 10
+    for title in picture.ROWS:
+        assert title in done.stdout

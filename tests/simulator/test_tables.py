@@ -1,0 +1,111 @@
+"""The demo's tables: every figure whole at 80 columns, and columns that add up."""
+
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from autoscaler.footprint.ledger import AcceleratorState, Line
+from simulator import tables
+from simulator.demo import OURS
+from simulator.score import Score, score
+from tests.simulator.small_demo import policy, small_setup, told
+
+
+def shown(table: Table, width: int = 80) -> str:
+    """Return a table as a terminal of that width shows it."""
+    console = Console(width=width, force_terminal=False, color_system=None)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()
+
+
+def scores() -> list[Score]:
+    """Return the scores of the small demo."""
+    return [score(told(number).name, told(number).entries, policy().spec, 3.43) for number in range(3)]
+
+
+def large() -> Score:
+    """Return a score with figures of a day on a hundred accelerators."""
+    ms = dict.fromkeys(AcceleratorState, 987_654_000)
+    return replace(
+        scores()[0],
+        name="HPA conc. 40",
+        ttft_p50_s=2559.9,
+        ttft_p99_s=None,
+        attainment=1.0,
+        coldstarts=12_345,
+        waited_for_coldstart=1_234_567.0,
+        ledger=Line(key="", ms=ms, micro_usd_ms=10**16),
+    )
+
+
+def test_the_comparison_shows_every_figure_at_80_columns() -> None:
+    """No figure and no name is cut off."""
+    text = shown(tables.comparison(small_setup(), scores()))
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    for one in scores():
+        line = next(line for line in text.splitlines() if line.startswith(one.name))
+        figures = line.removeprefix(one.name).split()
+        assert figures[3] == f"{one.attainment * 100:.2f}"
+        assert figures[5:7] == [f"{one.accelerator_hours:.2f}", f"{one.cost_usd:.2f}"]
+        assert figures[7] == str(one.coldstarts)
+
+
+@pytest.mark.parametrize("which", ["comparison", "footprint"])
+def test_large_figures_fit_as_well(which: str) -> None:
+    """A day on a hundred accelerators still fits."""
+    text = shown(getattr(tables, which)(small_setup(), [large()]))
+    assert "…" not in text
+    assert "HPA conc. 40" in text
+
+
+def test_a_footprint_row_adds_up_to_what_was_held_to_the_second() -> None:
+    """The printed states of each row sum to the printed total: rounding loses nothing."""
+    text = shown(tables.footprint(small_setup(), scores()))
+    assert "…" not in text
+    for one in scores():
+        line = next(line for line in text.splitlines() if line.startswith(one.name))
+        *states, held, _ = map(float, line.removeprefix(one.name).split())
+        assert sum(states) == held == round(one.ledger.total_ms / 1000)
+
+
+def test_a_state_without_a_column_is_told_as_unknown() -> None:
+    """The closed set has states that the demo never meets; if one came, the row would still add up."""
+    one = replace(scores()[0], ledger=Line(key="", ms={AcceleratorState.BUSY: 5000, AcceleratorState.FAILED: 2000}))
+    line = shown(tables.footprint(small_setup(), [one])).splitlines()[-1]
+    assert line.split()[1:8] == ["5", "0", "0", "0", "0", "2", "7"]
+
+
+def test_the_cold_start_table_tells_what_was_learnt_and_what_follows() -> None:
+    """Samples, quantiles, horizon, hold and pool of the last decision, whole at 80 columns."""
+    entry = told(0).entries[-1]
+    text = shown(tables.coldstarts([("chat", entry)]))
+    assert "…" not in text
+    figures = text.splitlines()[-1].replace(" s", "").split()
+    names = ("coldstart_samples", "coldstart_p50_s", "coldstart_p75_s", "horizon_s", "hold_s")
+    assert figures == ["chat", *(f"{entry.decision.numbers[name]:.0f}" for name in names), str(entry.decision.prewarm)]
+    assert float(figures[1]) > 5
+
+
+def test_a_decision_without_numbers_is_unknown_and_not_an_error() -> None:
+    """A last decision that was blind or paused knows none of it."""
+    entry = told(0).entries[-1]
+    blind = replace(entry, decision=replace(entry.decision, numbers={}))
+    assert shown(tables.coldstarts([("chat", blind)])).splitlines()[-1].split()[1:6] == ["unknown"] * 5
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "beyond"), (0.1234, "0.12"), (9.994, "9.99"), (12.3, "12"), (1318.2, "1318")]
+)
+def test_seconds_have_the_digits_that_a_reader_needs(value: float | None, text: str) -> None:
+    """Hundredths below ten seconds, whole ones above; beyond the last bucket is a word."""
+    assert tables.seconds(value) == text
+
+
+def test_a_price_that_is_not_known_is_a_word() -> None:
+    """Unknown is not nought."""
+    assert (tables.dollars(None), tables.dollars(0.0)) == ("unknown", "0.00")
+    assert OURS == "ours"
