@@ -1,0 +1,1 @@
+"""What renders the pictures of the documentation."""
