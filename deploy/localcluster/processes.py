@@ -83,6 +83,20 @@ class Component:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal_number)
 
+    def pause(self, timeout_s: float = 5.0) -> None:
+        """Let it hang; returns when none of its threads runs any more.
+
+        Raises:
+            LocalClusterError: it ended, or it still runs after that time.
+        """
+        # A signal is only sent at once: on a busy machine its threads run on for a while and still answer.
+        self.send(signal.SIGSTOP)
+        wait_until(lambda: _hangs(self.pid), what=f"stopping {self.name}", watching=[self], timeout_s=timeout_s)
+
+    def resume(self) -> None:
+        """End a `pause()`."""
+        self.send(signal.SIGCONT)
+
     def stop(self, timeout_s: float = 10.0) -> None:
         """Ask it to end, then make it; returns when it is gone. May be called twice."""
         # A stopped (paused) process does not see SIGTERM until it is continued.
@@ -113,6 +127,15 @@ def wait_until(
             logs = "\n".join(f"{component.name}: {component.last_lines()}" for component in watching[-1:])
             raise LocalClusterError(f"{what} took longer than {timeout_s:.0f} s; the end of the log:\n{logs}")
         time.sleep(pause_s)
+
+
+def _hangs(pid: int) -> bool:
+    """Whether every thread of a process is stopped, by the state letter behind the name in `/proc/PID/task/*/stat`."""
+    try:
+        stats = [each.read_text() for each in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except OSError:  # A thread ended while we read.
+        return False
+    return all(stat.rpartition(")")[2].split()[0] in "Tt" for stat in stats)
 
 
 def unwind_on_sigterm() -> bool:

@@ -2,7 +2,6 @@
 
 import http.client
 import shutil
-import signal
 import tempfile
 import urllib.request
 from collections.abc import Sequence
@@ -92,12 +91,12 @@ class LocalPrometheus:
     def pause(self) -> None:
         """Let it hang: connections are accepted by the kernel and never answered."""
         if self._component is not None:
-            self._component.send(signal.SIGSTOP)
+            self._component.pause()
 
     def resume(self) -> None:
         """End a `pause()`."""
         if self._component is not None:
-            self._component.send(signal.SIGCONT)
+            self._component.resume()
 
     def stop(self) -> None:
         """End it in an orderly way and remove its temporary folder. May be called twice."""
