@@ -7,5 +7,5 @@ compile() {
     --no-emit-index-url --no-emit-find-links "$@"
 }
 compile requirements/uv.in -o requirements/uv.txt
-compile pyproject.toml --extra simulator --group test --group cluster -o requirements/dev.txt
+compile pyproject.toml --extra simulator --group test --group benchmarks --group cluster -o requirements/dev.txt
 compile pyproject.toml -o requirements/controller.txt
