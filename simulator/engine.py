@@ -20,6 +20,12 @@ instead of O(k·B):
   * `wake_s`, the end of the run: nothing that a router could see (a finish) happens before.
 With `stepwise` every run is cut to one step: the same code without the closed form (a test compares the two).
 
+Scheduling ahead. With `async_scheduling` (vLLM's default since 0.14) the engine decides on a step while the one
+before it computes, so that the accelerator never waits. What came during a step was not known when the next
+one was decided, and waits for the one after it: `seen_s` is the start of the step just ended, and a request
+that came later is not admitted yet. An engine with nothing to run takes all at once. Not modelled: what a
+finish frees, a sequence and blocks, also comes one step later.
+
 State between calls. A step is never split: `advance_replica` commits steps that end at or before the time
 given; the one in progress keeps the batch it was started with, and an arrival waits for its end. `run_steps`
 may be committed in part by `settle_run`.
@@ -82,6 +88,8 @@ def plan_chunk(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords, index:
 def admit(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords) -> None:
     """Take requests from the head of the queue while budget, sequences and blocks last."""
     while r.waiting > 0 and r.decoding + r.prefilling < r.max_num_seqs:
+        if r.async_scheduling and requests[r.queue_head].enqueued_s > r.seen_s:
+            break
         budget = r.chunk_tokens - r.decoding - r.step_prefill_tokens
         if budget <= 0:
             break
@@ -121,7 +129,9 @@ def start_mixed(r: ReplicaRecord, w: WorkRecord) -> None:
 def start_run(r: ReplicaRecord, w: WorkRecord, only_one: bool) -> None:
     """Start a run of decode steps up to the next finish, or as far as the blocks go."""
     steps = (w.decoding[0] >> 32) - r.steps
-    r.run_steps = 1 if only_one or r.stepwise else steps_until_full(r, steps)
+    # One that was not known when this step was decided is asked for again after it.
+    unseen = r.async_scheduling and r.waiting > 0 and r.decoding < r.max_num_seqs
+    r.run_steps = 1 if only_one or unseen or r.stepwise else steps_until_full(r, steps)
     first_s, growth_s = decode_step(r)
     r.step_kind = DECODE_RUN
     r.wake_s = r.clock_s + run_s(first_s, growth_s, r.run_steps)
@@ -136,6 +146,8 @@ def schedule(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords) -> None:
         r.busy_s += r.clock_s - r.busy_since_s
         r.idle_since_s = r.clock_s
         return
+    if r.decoding + r.prefilling == 0:
+        r.seen_s = r.clock_s
     preempted = make_room(r, w, requests)
     r.step_prefill_tokens = 0
     if r.prefilling > 0 and not plan_chunk(r, w, requests, 0, r.chunk_tokens - r.decoding):
@@ -196,6 +208,7 @@ def commit_run(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords, steps:
     r.itl_count += tokens
     r.itl_sum_s += r.decoding * span_s
     observe_run(r.itl_buckets, TPOT_EDGES, (first_s, growth_s, steps), r.decoding)
+    r.seen_s = r.clock_s + run_s(first_s, growth_s, steps - 1)
     r.clock_s += span_s
     r.steps += steps
     r.run_steps -= steps
@@ -235,6 +248,7 @@ def emit_after_prefill(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords
 def commit_mixed(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords) -> None:
     """Let the mixed step in progress have happened."""
     step_s = r.step_end_s - r.clock_s
+    r.seen_s = r.clock_s
     r.clock_s = r.step_end_s
     r.steps += 1
     r.kv_tokens += r.decoding + r.step_prefill_tokens

@@ -55,6 +55,9 @@ class EngineProfile:
     """KV capacity: num_gpu_blocks × block_size; what is no whole block is lost."""
     max_num_batched_tokens: int
     """Token budget of a step: the prefill chunk."""
+    async_scheduling: bool = False
+    """Whether a step is decided while the one before it computes (vLLM's default since 0.14): a request that comes to
+    a busy engine then waits one step more."""
     evidence: Evidence = "PRIOR"
     source: str = ""
 

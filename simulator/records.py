@@ -86,9 +86,11 @@ REPLICA = np.dtype(
         ("chunk_tokens", "i8"),
         ("kv_capacity_blocks", "i8"),
         ("stepwise", "i8"),
+        ("async_scheduling", "i8"),  # 1: each step is decided while the one before it computes
         # What it is doing.
         ("step_kind", "i8"),
         ("step_end_s", "f8"),
+        ("seen_s", "f8"),  # with async_scheduling: requests that came later are not in the next step
         ("step_prefill_tokens", "i8"),
         ("run_steps", "i8"),
         ("decoding", "i8"),  # gauge: sequences that decode

@@ -62,7 +62,7 @@ def with_requests(
 def engine_record(profile: EngineProfile, *, stepwise: bool) -> NDArray[Any]:
     """The (1,) REPLICA record of a new, empty replica with that engine; stepwise turns closed-form decoding off."""
     record = _unused_replicas(1)
-    for field in ("a_s", "b_s", "c_s", "d_s", "attention_s", "max_num_seqs"):
+    for field in ("a_s", "b_s", "c_s", "d_s", "attention_s", "max_num_seqs", "async_scheduling"):
         record[field] = getattr(profile, field)
     record["chunk_tokens"] = profile.max_num_batched_tokens
     record["kv_capacity_blocks"] = profile.kv_blocks

@@ -21,6 +21,7 @@ class Sequence:
     output: int
     generated: int = 0
     computed: int = 0
+    decoding: bool = False
     blocks: list[int] = field(default_factory=list)
     first_token_s: float = -1.0
     finish_s: float = -1.0
@@ -44,6 +45,7 @@ class NaiveEngine:
         self.running: list[Sequence] = []
         self.free = list(range(profile.kv_blocks))
         self.now_s = 0.0
+        self.seen_s = 0.0
 
     def run(self) -> list[Sequence]:
         """Serve every request of the trace."""
@@ -56,6 +58,8 @@ class NaiveEngine:
         return self.sequences
 
     def _step(self) -> None:
+        if not self.running or not self.profile.async_scheduling:
+            self.seen_s = self.now_s
         cached = sum(sequence.computed for sequence in self.running)
         plan: list[tuple[Sequence, int]] = []
         budget, preempted = self.profile.max_num_batched_tokens, False
@@ -74,6 +78,8 @@ class NaiveEngine:
         cached = sum(sequence.computed for sequence in self.running)
         while not preempted and self.waiting and budget > 0 and len(self.running) < self.profile.max_num_seqs:
             sequence = self.waiting[0]
+            if sequence.arrival_s > self.seen_s:
+                break
             chunk = min(sequence.missing, budget)
             if not self._allocate(sequence, chunk):
                 break
@@ -86,11 +92,13 @@ class NaiveEngine:
         p = self.profile
         step_s = p.a_s + p.d_s * cached
         for sequence, chunk in plan:
-            if sequence.generated > 0 and sequence.missing == 1:
+            # The last token of a prompt that is computed again may be alone in its chunk; it is prefill none the less.
+            if sequence.decoding:
                 step_s += p.c_s
             else:
                 step_s += p.b_s * chunk
                 step_s += p.attention_s * ((sequence.computed + chunk) ** 2 - sequence.computed**2) / 2
+        self.seen_s = self.now_s
         self.now_s += step_s
         for sequence, chunk in plan:
             sequence.computed += chunk
@@ -99,6 +107,7 @@ class NaiveEngine:
 
     def _emit(self, sequence: Sequence) -> None:
         sequence.generated += 1
+        sequence.decoding = True
         if sequence.generated == 1:
             sequence.first_token_s = self.now_s
         if sequence.generated == sequence.output:
@@ -118,5 +127,6 @@ class NaiveEngine:
         self.free += sequence.blocks
         sequence.blocks = []
         sequence.computed = 0
+        sequence.decoding = False
         sequence.preemptions += 1
         self.waiting.appendleft(sequence)

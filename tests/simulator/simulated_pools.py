@@ -37,6 +37,7 @@ def engine(**changes: float) -> EngineProfile:
         max_num_seqs=int(numbers["max_num_seqs"]),
         kv_tokens=int(numbers["kv_tokens"]),
         max_num_batched_tokens=int(numbers["max_num_batched_tokens"]),
+        async_scheduling=bool(numbers.get("async_scheduling", False)),
     )
 
 
@@ -112,6 +113,7 @@ engines = st.fixed_dictionaries(
         "max_num_seqs": st.integers(1, 64),
         "kv_tokens": st.integers(2300, 12_000),
         "max_num_batched_tokens": st.integers(64, 4096),
+        "async_scheduling": st.booleans(),
     }
 )
 """Engines with little KV memory, so that preemption and full batches are common."""

@@ -61,6 +61,14 @@ def test_an_arrival_waits_for_the_step_in_progress_and_slows_the_others() -> Non
     assert table.finish_s[0] - alone.finish_s[0] == pytest.approx(B * 1000, abs=1e-4)
 
 
+def test_an_engine_that_schedules_ahead_makes_an_arrival_wait_one_step_more() -> None:
+    """Its next step was decided before the arrival; only an engine with nothing to run takes it at once."""
+    trace = requests((0.0, 100, 50), (0.1, 1000, 1), (9.0, 1000, 1))
+    waits, ahead = (served(pool(trace, async_scheduling=flag, d_s=0.0)) for flag in (False, True))
+    assert ahead.ttft_s[1] - waits.ttft_s[1] == pytest.approx(A + C, abs=1e-12)
+    assert ahead.ttft_s[2] == pytest.approx(A + B * 1000, abs=1e-12)
+
+
 def test_no_more_run_than_max_num_seqs() -> None:
     """The third request of two places waits until one is free."""
     table = served(pool(requests((0.0, 10, 10), (0.001, 10, 50), (0.002, 10, 10)), max_num_seqs=2))
