@@ -8,6 +8,7 @@ that can be seen (a finish) to the next, and the request that follows arrives at
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.recordings import Floats
 from simulator.des import compiled
@@ -35,8 +36,11 @@ class LoadTest:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LoadTestResult:
-    """TTFT and TPOT of every request, (N,) each, in the order in which they were sent."""
+    """What was sent, and TTFT and TPOT of it; (N,) each, in the order in which requests were sent."""
 
+    arrival_s: Floats
+    prompt_tokens: NDArray[np.int32]
+    output_tokens: NDArray[np.int32]
     ttft_s: Floats
     tpot_s: Floats
 
@@ -64,7 +68,11 @@ def run_load_test(profile: EngineProfile, test: LoadTest) -> LoadTestResult:
     rows = pool.requests
     decode_s = rows["last_token_s"] - rows["first_token_s"]
     return LoadTestResult(
-        ttft_s=rows["first_token_s"] - rows["arrival_s"], tpot_s=decode_s / np.maximum(rows["output_tokens"] - 1, 1)
+        arrival_s=rows["arrival_s"].copy(),
+        prompt_tokens=rows["prompt_tokens"].copy(),
+        output_tokens=rows["output_tokens"].copy(),
+        ttft_s=rows["first_token_s"] - rows["arrival_s"],
+        tpot_s=decode_s / np.maximum(rows["output_tokens"] - 1, 1),
     )
 
 

@@ -1,0 +1,103 @@
+"""The simulator against real engines: the goals of the accuracy benchmarks, and that their products are what ships."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import coldstart_accuracy
+from benchmarks.engine_accuracy import judge_run, on_grids, reached
+from benchmarks.fit_profiles import PROFILES, grid_profile, yaml_of
+from benchmarks.kv_memory import geometry_of, kv_tokens
+from benchmarks.recordings import ABSENT, recorded_runs, serving_points, shared_profiles, step_grids
+from benchmarks.run_fit import errors_over, halves, replay
+from benchmarks.serving_accuracy import held_out_errors, summary
+from simulator.profiles import load_profile
+from simulator.startup_physics import PHYSICS, REFERENCE_HOST, SLOWER_HOST, Line
+
+
+@pytest.fixture(scope="module")
+def profiles() -> Path:
+    """The folder of measurements."""
+    folder = shared_profiles()
+    if folder is None:
+        pytest.skip(ABSENT)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["RTX4090_Llama-3.1-8B", "RTXPRO6000_Llama-3.1-8B"])
+def test_fitted_to_half_of_a_real_run_the_engine_predicts_the_other_half(profiles: Path, name: str) -> None:
+    """Means of TTFT and TPOT of the requests that the fit has not seen within 3 %, 95th percentiles within 10 %."""
+    run = next(run for run in recorded_runs(profiles) if run.name == name)
+    _, held_out, _ = judge_run(run, seed=1)
+    assert reached(held_out), held_out
+
+
+@pytest.mark.parametrize("name", ["rtx4090/llama-3.1-8b", "rtxpro6000/llama-3.1-8b"])
+def test_the_shipped_profile_of_a_real_run_predicts_its_other_half(profiles: Path, name: str) -> None:
+    """What ships is held to the same goals as the fit that made it."""
+    profile = load_profile(name)
+    run = next(run for run in recorded_runs(profiles) if run.name.lower() == name.replace("/", "_"))
+    assert profile.evidence == "MEASURED"
+    assert profile.kv_tokens == run.kv_tokens
+    assert reached(errors_over(run, replay(run, profile), halves(run)[1]))
+
+
+def test_fitted_profiles_regenerate_identically(profiles: Path) -> None:
+    """Each entry from the step-time grid stands in the shipped file as the fit writes it, to the byte."""
+    text = PROFILES.read_text(encoding="utf-8")
+    fitted = [grid_profile(grid)[0] for grid in step_grids(profiles)]
+    assert len(fitted) == 14
+    for profile in fitted:
+        assert yaml_of(profile) in text, profile.name
+        shipped = load_profile(profile.name)
+        assert all(getattr(shipped, field.name) == getattr(profile, field.name) for field in fields(shipped))
+
+
+def test_load_tests_are_predicted_without_having_seen_them(profiles: Path) -> None:
+    """TPOT within 15 % in the median: from operator tables alone, and from other loads of the same server."""
+    points = serving_points(profiles)
+    grids = {profile.name: profile for profile in (grid_profile(grid)[0] for grid in step_grids(profiles))}
+    from_tables, held_out = summary(on_grids(points, grids)), summary(held_out_errors(points))
+    assert from_tables["points"] == 20
+    assert from_tables["tpot_median_pct"] < 15
+    assert held_out["points"] > 600
+    assert held_out["tpot_median_pct"] < 15
+
+
+def test_starts_of_a_model_are_predicted_from_those_of_other_models(profiles: Path) -> None:
+    """The error of the total stays under 10 %, over starts and over models."""
+    figures = coldstart_accuracy.figures(profiles)
+    assert figures["starts"] == 55
+    assert all(figures["passed"].values()), figures["passed"]
+
+
+def test_the_shipped_constants_of_a_start_are_the_fitted_ones(profiles: Path) -> None:
+    """Rounded, and nothing else."""
+    fitted = coldstart_accuracy.fit(coldstart_accuracy.measured_starts(profiles))
+    for field in fields(PHYSICS):
+        ours, theirs = getattr(PHYSICS, field.name), getattr(fitted.physics, field.name)
+        for one, other in zip(ours, theirs, strict=True) if isinstance(ours, Line) else [(ours, theirs)]:
+            assert one == pytest.approx(other, rel=0.05), field.name
+    for shipped, host in ((REFERENCE_HOST, "EPYC9354"), (SLOWER_HOST, "A100")):
+        for field in fields(shipped):
+            assert getattr(shipped, field.name) == pytest.approx(getattr(fitted.hosts[host], field.name), rel=0.05)
+
+
+def test_the_capacity_from_memory_is_what_a_real_engine_reported() -> None:
+    """A vLLM 0.19 on an RTX 4090 of 25,250,627,584 bytes had 41,408 tokens: 2,588 blocks."""
+    limits = {"accelerators": 1, "max_num_batched_tokens": 2048, "max_num_seqs": 256}
+    assert kv_tokens(geometry_of("meta-llama/Llama-3.1-8B"), memory_bytes=25_250_627_584, **limits) == 41_408
+    with pytest.raises(ValueError, match="cannot hold weights of 141 GB; give the replica more accelerators"):
+        kv_tokens(geometry_of("Llama-3.1-70B"), memory_bytes=80e9, **limits)
+    with pytest.raises(ValueError, match="add it to GEOMETRIES"):
+        geometry_of("unknown/model")
+
+
+def test_more_accelerators_hold_more_than_their_share() -> None:
+    """Each holds a part of the weights only, so two hold more than twice as much as one."""
+    limits = {"max_num_batched_tokens": 8192, "max_num_seqs": 256}
+    model = geometry_of("Qwen/Qwen3-32B")
+    held = [kv_tokens(model, memory_bytes=85e9, accelerators=count, **limits) for count in (1, 2, 4)]
+    assert np.all(np.diff(np.log2(held)) > 1)
