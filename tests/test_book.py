@@ -1,5 +1,6 @@
 """The journal as the controller writes it: never in the way, and never a stale memory."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,16 +46,27 @@ class Full(Store):
         super().record_all(ticks)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("age_s", "fresh"), [(1.0, True), (MEMORY_FRESH_S + 1.0, False), (-5.0, False)])
-def test_only_a_fresh_memory_is_taken_up(tmp_path: Path, age_s: float, fresh: bool) -> None:
-    """A restart goes on from the newest memory, unless it is old or from the future."""
+def learnt(memory: object) -> Memory:
+    """Return a memory that has seen cold starts of 77 s."""
+    assert isinstance(memory, Memory)
+    cold = replace(memory.coldstart, observations=(77.0, 77.0, 77.0))
+    return replace(memory, coldstart=cold)
+
+
+@pytest.mark.parametrize(
+    ("age_s", "all_of_it", "starts"), [(1.0, True, 3), (MEMORY_FRESH_S + 1.0, False, 3), (-5.0, False, 0)]
+)
+def test_only_a_fresh_memory_is_taken_up_whole(tmp_path: Path, age_s: float, all_of_it: bool, starts: int) -> None:
+    """A restart goes on from the newest memory; of an old one only the cold starts are kept, of a later one nothing."""
     now = NOON
     book = Book(Store.open(str(tmp_path / "journal.db")), wall=lambda: now)
-    written = tick(NOON)
+    written = replace(tick(NOON), memory=learnt(tick(NOON).memory))
     book.append([written])
     now = NOON + age_s
-    assert book.recall("p/chat") == (written.memory if fresh else None)
-    assert isinstance(written.memory, Memory)
+    recalled = book.recall("p/chat", initial(SPEC))
+    assert (recalled == written.memory) is all_of_it
+    assert len(recalled.coldstart.observations) == starts
+    assert all_of_it or recalled.guard == initial(SPEC).guard
     book.close()
 
 
@@ -85,4 +97,5 @@ def test_without_a_store_nothing_is_kept(tmp_path: Path) -> None:
     """No store is a choice, not a fault."""
     book = Book(None)
     book.append([tick(NOON)])
-    assert book.recall("p/chat") is None
+    assert book.recall("p/chat", initial(SPEC)) == initial(SPEC)
+    assert book.replicas("p/chat") == ()

@@ -74,7 +74,20 @@ class PodHistory:
             if known.ready_at is not None:
                 return
             ready_at = _condition_at(pod, "Ready") if is_probed(pod) else None
-            self._firsts[uid] = Firsts(started_at=_engine_started_at(pod) or known.started_at, ready_at=ready_at)
+            started_at = _engine_started_at(pod) or known.started_at
+            if uid not in self._firsts and _has_lapsed(pod, started_at):
+                # It was ready before we saw it, since some instant that nobody kept: at the earliest since its start.
+                ready_at = started_at
+            self._firsts[uid] = Firsts(started_at=started_at, ready_at=ready_at)
+
+    def recall(self, uid: str, firsts: Firsts) -> None:
+        """Take up what was kept of a live pod before a restart: its first Ready was then, whatever it says now."""
+        with self._lock:
+            known = self._firsts.get(uid)
+            if known is None or firsts.ready_at is None:
+                return
+            if known.ready_at is None or firsts.ready_at < known.ready_at:
+                self._firsts[uid] = firsts
 
     def serving(self, uid: str, at: float) -> None:
         """Note the first engine sample of a pod without a probe."""
@@ -255,6 +268,17 @@ def _condition_at(pod: Mapping[str, Any], kind: str) -> float | None:
         if condition["type"] == kind and condition["status"] == "True":
             return _seconds(condition.get("lastTransitionTime"))
     return None
+
+
+def _has_lapsed(pod: Mapping[str, Any], started_at: float | None) -> bool:
+    """Whether a pod that is not ready was ready since its engine started: its condition has changed after that."""
+    if started_at is None or not is_probed(pod):
+        return False
+    for condition in pod["status"]["conditions"]:
+        if condition["type"] == "Ready" and condition["status"] == "False":
+            changed_at = _seconds(condition.get("lastTransitionTime"))
+            return changed_at is not None and changed_at > started_at
+    return False
 
 
 def _is_true(pod: Mapping[str, Any], kind: str) -> bool:

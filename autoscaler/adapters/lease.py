@@ -9,6 +9,10 @@ its own clock. So a leader that was frozen, or cannot reach the API server, stop
 begin, and one that wakes up finds its time over before it can write. What remains is a write that was on the wire
 when its sender froze; it carries the resourceVersion of what it was decided on, and is refused if anything moved.
 Times inside the Lease are for people: they are compared for being equal, never subtracted.
+
+A Lease that somebody deletes is made anew by its leader; who saw another one hold it waits as if it were still there.
+A process that starts in the very seconds after the deletion cannot know of a leader, and may lead beside it for at most
+10 s; the resourceVersion then decides which of two writes stands.
 """
 
 import logging
@@ -105,6 +109,8 @@ class LeaseElector:
         except Exception as error:
             if getattr(error, "status", None) != 404:
                 raise
+            if self._another_may_lead(now):
+                return False
             self._call("POST", self._collection, self._body({}, None, 0))
             self.holder = self.identity
             return True
@@ -121,6 +127,12 @@ class LeaseElector:
         self._call("PUT", f"{self._collection}/{self._name}", self._body(spec, version, changes))
         self.holder = self.identity
         return True
+
+    def _another_may_lead(self, now: float) -> bool:
+        """Whether the holder last seen may still lead, though the Lease itself was deleted."""
+        if self._seen is None or self._seen[0] in {"", self.identity}:
+            return False
+        return now < self._seen_at + LEASE_S
 
     def _release(self) -> None:
         try:

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine, Row, Select, select
 
 from autoscaler.adapters.store_engine import (
     address,
+    begins_as_sqlite,
     check_integrity,
     check_version,
     migrate,
@@ -224,13 +225,15 @@ class Store:
 def open_or_quarantine(url: str, at: float) -> tuple[Store, str | None]:
     """Open the controller's store; a damaged SQLite file is moved away first, and the sentence about it returned.
 
+    A file that never was a database is somebody's data under a mistyped name: it stays where it is.
+
     Raises:
         StoreError: anything else is wrong.
     """
     try:
         return Store.open(url), None
     except StoreError as error:
-        if error.fault is not Fault.CORRUPT:
+        if error.fault is not Fault.CORRUPT or not begins_as_sqlite(url):
             raise
         return _after_quarantine(url, at)
 

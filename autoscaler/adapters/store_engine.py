@@ -27,6 +27,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 # Names the migration lock of PostgreSQL; any fixed number of our own will do.
 _ADVISORY_LOCK = 7_203_115
 _WRITES = "store_writes"
+_SQLITE_HEADER = b"SQLite format 3\0"
 
 
 def address(url: str) -> URL:
@@ -118,6 +119,18 @@ def check_integrity(connection: Connection, place: str) -> None:
     verdict = connection.execute(text("PRAGMA quick_check(1)")).scalar()
     if verdict != "ok":
         raise StoreError(Fault.CORRUPT, f"store {place} is damaged ({verdict}); restore a copy, or move it away")
+
+
+def begins_as_sqlite(url: str) -> bool:
+    """Return whether a store's file begins as every SQLite database does."""
+    path = file_of(address(url))
+    if path is None:
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_SQLITE_HEADER)) == _SQLITE_HEADER
+    except OSError:
+        return False
 
 
 def quarantine(url: str, at: float) -> str:

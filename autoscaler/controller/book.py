@@ -9,9 +9,11 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from autoscaler.adapters.store import Store, StoreError, Tick
 from autoscaler.core.decide import Memory
+from autoscaler.core.signals import Replica
 
 logger = logging.getLogger(__name__)
 
@@ -53,18 +55,31 @@ class Book:
             self._trouble = ""
             self.on_trouble(0)
 
-    def recall(self, policy: str) -> Memory | None:
-        """Return a policy's newest memory if it is fresh. Never raises."""
-        if self._store is None:
-            return None
+    def recall(self, policy: str, first: Memory) -> Memory:
+        """Return a policy's newest memory, if it is fresh; else ``first`` with the cold starts learnt so far.
+
+        How long starts take is not forgotten over a night without a controller; demand is. Never raises.
+        """
         try:
-            remembered = self._store.newest_memory(policy, Memory)
+            remembered = None if self._store is None else self._store.newest_memory(policy, Memory)
         except StoreError as error:
             self._tell(str(error))
-            return None
-        if remembered is None or not 0.0 <= self._wall() - remembered.at <= MEMORY_FRESH_S:
-            return None
-        return remembered.memory
+            remembered = None
+        if remembered is None or remembered.at > self._wall():
+            return first
+        if self._wall() - remembered.at <= MEMORY_FRESH_S:
+            return remembered.memory
+        same_prior = remembered.memory.coldstart.prior_s == first.coldstart.prior_s
+        return replace(first, coldstart=remembered.memory.coldstart) if same_prior else first
+
+    def replicas(self, policy: str) -> tuple[Replica, ...]:
+        """Return the replicas as the newest entry of a policy has them. Never raises."""
+        try:
+            newest = () if self._store is None else self._store.entries(policy, limit=1)
+        except StoreError as error:
+            self._tell(str(error))
+            return ()
+        return newest[-1].signals.replicas if newest else ()
 
     def close(self) -> None:
         """Close the store."""

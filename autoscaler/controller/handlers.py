@@ -18,6 +18,7 @@ from functools import partial
 from aiohttp import web
 
 from autoscaler.adapters.kube import KubeApi
+from autoscaler.adapters.kube_pods import Firsts
 from autoscaler.adapters.kube_scale import Scales
 from autoscaler.adapters.lease import LeaseElector
 from autoscaler.adapters.store import Tick
@@ -196,7 +197,9 @@ class Controller:
         self._book.append(ticks)
 
     def _recall(self, key: str, spec: PolicySpec) -> Memory:
-        return self._book.recall(key) or initial(spec)
+        for replica in self._book.replicas(key):
+            self.feed.history.recall(replica.uid, Firsts(started_at=replica.started_at, ready_at=replica.ready_at))
+        return self._book.recall(key, initial(spec))
 
     def _world(self, member: Member) -> ClusterWorld:
         target = target_of(member.body)

@@ -97,7 +97,10 @@ class ClusterWorld:
     def scale(self, decision: Decision) -> Outcome:
         """Carry out a decision as far as the mode goes; what was not written is told with its reason."""
         outcome = self._carried_out(decision)
-        self._unwritten = outcome.status not in {OutcomeStatus.SCALED, OutcomeStatus.UNCHANGED}
+        # Who may not write leaves no count behind, also where he would have left the one that stands: a follower must
+        # not take its own leader's writes for a stranger's.
+        kept = outcome.status is OutcomeStatus.UNCHANGED and self._bar() is None
+        self._unwritten = outcome.status is not OutcomeStatus.SCALED and not kept
         return outcome
 
     def _carried_out(self, decision: Decision) -> Outcome:

@@ -81,15 +81,31 @@ def _watch(stage: Stage, for_s: float | None) -> None:
     """Print a line every few seconds, and every change of our target with its reason."""
     begins_at, reason = time.time(), ""
     while for_s is None or time.time() - begins_at < for_s:
-        status = stage.get("scalingpolicy", "ours").get("status", {})
-        if status.get("detail", "") != reason:
-            reason = status.get("detail", "")
-            click.echo(f"      {status.get('reason')}: {reason}")
-        shown = []
-        for name in NAMES:
-            found = stage.get("deployment", name)
-            ready = found["status"].get("readyReplicas", 0)
-            queue = f"{stage.waiting(name)} waiting, {stage.late(name)} late"
-            shown.append(f"{name} {ready} of {found['spec']['replicas']} ready, {queue}")
-        click.echo(f"{time.time() - begins_at:5.0f} s  " + "  |  ".join(shown))
+        now = _reason(stage)
+        if now != reason:
+            reason = now
+            click.echo(f"      {reason}")
+        click.echo(f"{time.time() - begins_at:5.0f} s  " + "  |  ".join(_shown(stage, name) for name in NAMES))
         time.sleep(LOOK_S)
+
+
+# Whoever looks on may delete or stop anything with kubectl; that is shown, and the stage stays.
+_GONE = (LocalClusterError, OSError, KeyError, ValueError)
+
+
+def _reason(stage: Stage) -> str:
+    try:
+        status = stage.get("scalingpolicy", "ours").get("status", {})
+    except _GONE:
+        return "the policy cannot be read; was it deleted?"
+    return f"{status.get('reason')}: {status.get('detail', '')}" if status else ""
+
+
+def _shown(stage: Stage, name: str) -> str:
+    try:
+        found = stage.get("deployment", name)
+        ready = found["status"].get("readyReplicas", 0)
+        queue = f"{stage.waiting(name)} waiting, {stage.late(name)} late"
+    except _GONE:
+        return f"{name} cannot be read"
+    return f"{name} {ready} of {found['spec']['replicas']} ready, {queue}"

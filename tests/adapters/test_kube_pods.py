@@ -73,6 +73,31 @@ def history(*pods: Any, wall: float = NOON) -> PodHistory:
     return seen
 
 
+def test_readiness_that_flapped_while_nobody_watched_is_no_start() -> None:
+    """A pod first seen in a lapse was ready before: what comes next is no first Ready, and yields no cold start."""
+    lapsed = pod(SCHEDULED, condition("Ready", 10_000, true=False))
+    back = pod(SCHEDULED, condition("Ready", 10_020))
+    assert history(lapsed, back).firsts("u1").ready_at == NOON + 30
+
+
+def test_a_pod_that_never_was_ready_is_told_from_a_lapsed_one() -> None:
+    """Its condition has been false since before its engine started."""
+    loading = pod(SCHEDULED, condition("Ready", 1, true=False))
+    ready = pod(SCHEDULED, condition("Ready", 120))
+    assert history(loading).firsts("u1").ready_at is None
+    assert history(loading, ready).firsts("u1").ready_at == NOON + 120
+
+
+def test_what_was_kept_before_a_restart_goes_before_a_condition_that_flapped() -> None:
+    """The journal knows the first Ready; the pod's condition only the latest."""
+    flapped = pod(SCHEDULED, condition("Ready", 10_000))
+    after = history(flapped)
+    after.recall("u1", Firsts(started_at=NOON + 30, ready_at=NOON + 120))
+    assert after.firsts("u1").ready_at == NOON + 120
+    after.recall("gone", Firsts(ready_at=NOON))
+    assert after.firsts("gone") == Firsts()
+
+
 def test_every_phase_has_its_instant() -> None:
     """Ordered at creation, scheduled by its condition, started with the engine's container, ready by its condition."""
     ready = pod(SCHEDULED, condition("Ready", 120))

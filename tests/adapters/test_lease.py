@@ -100,6 +100,21 @@ def test_a_stopped_leader_releases_the_lease() -> None:
     assert second.attempt()
 
 
+def test_a_deleted_lease_is_made_anew_by_its_leader_and_by_nobody_else_before_its_time() -> None:
+    """Who saw another one hold it waits as if it were still there: the leader may lead on for ten seconds."""
+    shared = Shared()
+    first, second = shared.elector("a"), shared.elector("b")
+    assert first.attempt()
+    assert not second.attempt()
+    shared.lease = None
+    assert not second.attempt()
+    assert first.attempt()
+    shared.lease = None
+    shared.now += LEASE_S + 0.1
+    assert second.attempt(), "its time is over"
+    assert not first.is_leader()
+
+
 STEPS = st.lists(
     st.tuples(st.floats(0.0, 20.0), st.sampled_from("abc"), st.booleans()),
     max_size=60,

@@ -114,6 +114,17 @@ def test_a_damaged_file_is_quarantined_by_the_controller_only(tmp_path: Path) ->
     assert message.startswith(f"STORE DAMAGED: {path} was kept as {kept}")
 
 
+def test_a_file_that_is_no_database_is_left_where_it_is(tmp_path: Path) -> None:
+    """A mistyped --store must not move somebody's kubeconfig away: it is refused, and stays as it was."""
+    path = tmp_path / "precious.yaml"
+    path.write_text("precious: secret\n" * 100)
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match=r"precious\.yaml is not a database; name another file"):
+        open_or_quarantine(str(path), 0.0)
+    assert path.read_bytes() == before
+    assert [child.name for child in tmp_path.iterdir()] == ["precious.yaml"]
+
+
 def test_a_sound_store_is_not_quarantined(tmp_path: Path) -> None:
     """Only damage moves a file away: a locked, missing or later one is somebody's data."""
     path = tmp_path / "autoscaler.db"

@@ -98,9 +98,9 @@ def blind(stage: Stage, recording: Recording) -> None:
     recording.mark("killed")
     stage.prometheus.kill()
     time.sleep(30)
+    held = recording.replicas["ours"][-1][1]
     recording.mark("back")
     stage.prometheus.start()
-    held = recording.replicas["ours"][-1][1]
     wait_for(
         lambda: recording.replicas["ours"][-1][1] < held,
         what="a scale-down after Prometheus came back",
