@@ -32,7 +32,7 @@ from pydantic.alias_generators import to_camel
 from autoscaler.core.decision import Decision, Why
 from autoscaler.core.policy_parts import Mode
 from autoscaler.core.signals import Presence, Signals
-from autoscaler.journal import Entry, Outcome, OutcomeStatus
+from autoscaler.journal import Entry, OutcomeStatus
 
 MESSAGE_LIMIT = 1024
 CONDITION_LIMIT = 32
@@ -148,21 +148,24 @@ def status_of(
     transition times.
     """
     decision, signals = entry.decision, entry.signals
+    found = signals.spec_replicas is not None
     said = [
         ("Accepted", Truth.TRUE, "Valid", "The policy is valid."),
         _target_found(signals, decision, target),
         _scaling_active(decision),
-        _able_to_scale(entry.outcome, mode),
+        _able_to_scale(entry, mode, conflict),
         _scaling_limited(decision),
         _conflicted(decision, conflict),
     ]
     extra = [(condition.name, Truth.TRUE, condition.name, condition.message) for condition in decision.conditions]
+    if signals.warnings:
+        extra.append(("PartialSight", Truth.TRUE, "SourcesIncomplete", "; ".join(signals.warnings)))
     return PolicyStatus(
         observed_generation=generation,
         desired=None if mode is Mode.OBSERVE else decision.target,
-        ready=decision.ready,
-        warming=decision.warming,
-        prewarm=decision.prewarm,
+        ready=decision.ready if found else None,
+        warming=decision.warming if found else None,
+        prewarm=decision.prewarm if found else None,
         cold_start=_cold_start(decision.numbers),
         reason=str(decision.why),
         detail=decision.detail[:MESSAGE_LIMIT],
@@ -231,9 +234,14 @@ def _scaling_active(decision: Decision) -> _Said:
     return ("ScalingActive", Truth.TRUE, "Deciding", decision.detail)
 
 
-def _able_to_scale(outcome: Outcome, mode: Mode) -> _Said:
+def _able_to_scale(entry: Entry, mode: Mode, conflict: str | None) -> _Said:
+    outcome = entry.outcome
     if mode is not Mode.ENFORCE:
         return ("AbleToScale", Truth.FALSE, f"Mode{mode}", f"Mode is {mode}: /scale is never written.")
+    if conflict is not None:
+        return ("AbleToScale", Truth.FALSE, "TargetHeld", conflict)
+    if entry.signals.spec_replicas is None:
+        return ("AbleToScale", Truth.FALSE, "Unreadable", "The target's /scale cannot be read.")
     if outcome.status in _WRITE_FAILED:
         message = outcome.detail or f"The last write to /scale came back as {outcome.status}."
         return ("AbleToScale", Truth.FALSE, _WRITE_FAILED[outcome.status], message)
@@ -255,16 +263,18 @@ def _conflicted(decision: Decision, conflict: str | None) -> _Said:
 
 
 def _ready(said: Sequence[_Said], mode: Mode) -> _Said:
-    """Return the summary: the first condition that is not in its good state speaks for all of them.
+    """Return the summary: the gravest condition that is not in its good state speaks for all of them.
 
     A mode that does not write is what the user asked for, and so is a bound: neither makes a policy unready.
     """
-    troubled = {"Conflicted": Truth.TRUE, "Accepted": Truth.FALSE, "TargetFound": Truth.FALSE}
-    troubled["ScalingActive"] = Truth.FALSE
+    troubled = {"Accepted": Truth.FALSE, "TargetFound": Truth.FALSE, "Conflicted": Truth.TRUE}
     if mode is Mode.ENFORCE:
         troubled["AbleToScale"] = Truth.FALSE
-    for name, status, reason, message in said:
-        if troubled.get(name) is status:
+    troubled["ScalingActive"] = Truth.FALSE
+    found = {name: (status, reason, message) for name, status, reason, message in said}
+    for name, bad in troubled.items():
+        status, reason, message = found[name]
+        if status is bad:
             return ("Ready", Truth.FALSE, reason, message)
     return ("Ready", Truth.TRUE, f"{mode}", f"The policy does what its mode {mode} says.")
 

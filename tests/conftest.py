@@ -5,10 +5,9 @@ import os
 import pytest
 from hypothesis import settings
 
-# What decides whether a change lands draws the same examples every time; at a developer's desk they are new ones.
-settings.register_profile("ci", derandomize=True, deadline=None)
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+# What decides whether a change lands draws the same examples every time. HYPOTHESIS_PROFILE=default draws new ones.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

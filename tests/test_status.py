@@ -256,3 +256,32 @@ def test_conditions_have_the_shape_of_the_standard_one() -> None:
     condition = status_of(entry(), mode=Mode.ENFORCE).conditions[0]
     assert isinstance(condition, StatusCondition)
     assert condition.status in set(Truth)
+
+
+def test_a_target_that_cannot_be_read_has_no_counts() -> None:
+    """Missing is not zero: nobody knows how many of its replicas are ready, and nothing can be written to it."""
+    tick = entry(Why.TARGET_UNKNOWN, target=None, spec_replicas=None, outcome=OutcomeStatus.UNCHANGED)
+    status = status_of(tick, mode=Mode.ENFORCE)
+
+    assert (status.ready, status.warming, status.prewarm) == (None, None, None)
+    assert said(status, "AbleToScale") == ("False", "Unreadable")
+
+
+def test_a_target_that_somebody_holds_is_why_the_policy_is_not_ready() -> None:
+    """The gravest condition speaks for all of them, also while no move is due."""
+    tick = entry(Why.NO_DEMAND_YET, target=3, outcome=OutcomeStatus.UNCHANGED)
+    status = status_of(tick, mode=Mode.ENFORCE, conflict="the HPA chat holds the target")
+
+    assert said(status, "AbleToScale") == ("False", "TargetHeld")
+    assert said(status, "Ready") == ("False", "TargetHeld")
+
+
+def test_sources_that_answer_in_part_are_a_condition() -> None:
+    """What is not seen is told, also where it changes nothing at the moment."""
+    tick = entry()
+    tick = dataclasses.replace(tick, signals=dataclasses.replace(tick.signals, warnings=("no status.selector",)))
+
+    found = status_of(tick, mode=Mode.ENFORCE).condition("PartialSight")
+
+    assert found is not None
+    assert found.message == "no status.selector"

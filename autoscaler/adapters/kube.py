@@ -80,7 +80,8 @@ class KubeApi:
             )
             data: bytes = answer.read()
         except client.exceptions.ApiException as error:
-            raise KubeError(f"the API server at {self.configuration.host} gave no answer: {error}") from error
+            reason = " ".join(str(error.reason or error).split())
+            raise KubeError(f"the API server at {self.configuration.host} gave no answer: {reason}") from error
         except (urllib3.exceptions.HTTPError, OSError, config.ConfigException, ValueError) as error:
             reason = _last_words(error)
             raise KubeError(f"the API server at {self.configuration.host} gave no answer: {reason}") from error

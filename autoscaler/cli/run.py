@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import os
 import secrets
 import signal
@@ -26,6 +27,15 @@ logger = logging.getLogger("autoscaler")
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 # A shutdown that hangs on a library is ended: nothing is half-written, the journal is one transaction a tick.
 _STOP_WITHIN_S = 4.5
+# What answers there is no Prometheus, or not to us: waiting would not mend it.
+_WRONG_ADDRESS = frozenset({"auth", "configuration", "http", "not-prometheus", "redirect", "tls", "token"})
+
+
+def _not_nan(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
+    # No comparison holds for NaN, so that a range lets it through, and no tick would ever be due.
+    if math.isnan(value):
+        raise click.BadParameter("nan is not in the range 0.1<=x<=3600.0.")
+    return value
 
 
 @click.command()
@@ -46,7 +56,7 @@ _STOP_WITHIN_S = 4.5
 @click.option(
     "--namespace", "namespaces", multiple=True, metavar="NS", help="Watch this namespace alone; repeatable. Or: all."
 )
-@click.option("--tick-seconds", default=15.0, show_default=True, type=click.FloatRange(0.1, 3600.0))
+@click.option("--tick-seconds", default=15.0, show_default=True, type=click.FloatRange(0.1, 3600.0), callback=_not_nan)
 @click.option("--listen", default=":8080", show_default=True, metavar="[HOST]:PORT", help="For /healthz and /metrics.")
 @click.option("--allow-custom-queries", is_flag=True, help="Let policies bring PromQL of their own.")
 @click.option("--leader-election/--no-leader-election", default=True, help="Share the cluster with other controllers.")
@@ -114,6 +124,8 @@ async def _main(
         try:
             await client.check()
         except PrometheusError as error:
+            if error.kind in _WRONG_ADDRESS:
+                raise click.ClickException(str(error)) from error
             # A Prometheus that is down now may be up in a minute, and policies hold until then: no reason to exit.
             logger.warning("%s", error)
     await Controller(api, options, eyes=Eyes(refresh=eyes.refresh, pick=eyes.pick), book=book).run(stop)
@@ -142,12 +154,14 @@ def _endpoints(given: tuple[str, ...], token_file: Path | None, ca_file: Path | 
             name, url = "default", text
         if not name or name in endpoints:
             raise click.BadParameter(
-                f"{text!r}: every Prometheus needs a name of its own, e.g. default=http://host:9090"
+                f"the name {name!r} is given twice or is empty: every Prometheus needs one of its own, "
+                "e.g. default=http://host:9090"
             )
         try:
             endpoints[name] = Endpoint(name=name, url=url, bearer_token_file=token_file, ca_file=ca_file)
         except PrometheusError as error:
-            raise click.BadParameter(f"--prometheus {text}: {error.reason}") from error
+            # Not the text itself: it may hold a password.
+            raise click.BadParameter(f"--prometheus {name}: {error.reason}") from error
     return endpoints
 
 

@@ -125,6 +125,10 @@ class ClusterFeed:
             has_keda = "ScaledObject" in self._api.served(KEDA)
         except KubeError:
             has_keda = len(self.scaled_objects) > 0
+        else:
+            if not has_keda:
+                # KEDA went, and all that it held with it: nothing of it may be left to stand in the way.
+                self._scaled_objects.store.resynced([], began_at=self._clock(), namespaces=None)
         return (*self._kinds, self._scaled_objects) if has_keda else self._kinds
 
     def _relist(self, kind: Kind) -> int:

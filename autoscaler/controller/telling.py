@@ -33,6 +33,8 @@ class Teller:
         entries, member.entries = member.entries, []
         if member.policy is None:
             previous = member.status
+            # What was decided for the valid policy before would look as if it still held.
+            self._metrics.forget(member.who.namespace, member.who.name)
             member.status = refused_status(member.problems, at=at, generation=member.generation, previous=previous)
             self._announcer.status(member.who, member.status, previous=previous)
             if _changed(member.status, previous):

@@ -1,5 +1,7 @@
 """``autoscaler run`` with input that is wrong: one sentence with the remedy, a non-zero exit, no traceback."""
 
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -23,9 +25,10 @@ users: [{name: me, user: {token: secret}}]
     [
         pytest.param([], "Missing option '--prometheus'", 2, id="no-prometheus"),
         pytest.param(["--prometheus=ftp://x"], "must begin with http:// or https://", 2, id="prometheus-scheme"),
-        pytest.param(["--prometheus=a=http://x", "--prometheus=a=http://y"], "a name of its own", 2, id="same-name"),
+        pytest.param(["--prometheus=a=http://x", "--prometheus=a=http://y"], "needs one of its own", 2, id="same-name"),
         pytest.param(["--prometheus=http://x", "--listen=nowhere"], "give e.g. :8080", 2, id="listen"),
         pytest.param(["--prometheus=http://x", "--tick-seconds=0"], "--tick-seconds", 2, id="tick"),
+        pytest.param(["--prometheus=http://x", "--tick-seconds=nan"], "nan is not in the range", 2, id="tick-nan"),
         pytest.param(["--prometheus=http://x", "--kubeconfig={tmp}/none"], "does not exist", 1, id="no-kubeconfig"),
         pytest.param(["--prometheus=http://x", "--kubeconfig={tmp}/broken"], "cannot be used", 1, id="broken"),
         pytest.param(
@@ -54,3 +57,22 @@ def test_what_is_wrong_is_said_in_one_sentence(arguments: list[str], sentence: s
     assert sentence in result.output
     assert "Traceback" not in result.output
     assert result.exception is None or isinstance(result.exception, SystemExit)
+
+
+def test_a_password_in_a_url_is_not_repeated() -> None:
+    """What is wrong with an endpoint is told by its name."""
+    result = CliRunner().invoke(run, ["--prometheus=default=http://u:hunter2@h:x"])
+    assert result.exit_code == 2
+    assert "hunter2" not in result.output
+
+
+def test_what_answers_and_is_no_prometheus_ends_the_start(tmp_path: Path) -> None:
+    """A wrong address is told at once; one where nothing answers may answer in a minute, and is waited for."""
+    (tmp_path / "config").write_text(UNREACHABLE)
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        arguments = [f"--prometheus=http://127.0.0.1:{server.server_port}", f"--kubeconfig={tmp_path / 'config'}"]
+        result = CliRunner().invoke(run, arguments)
+        server.shutdown()
+    assert result.exit_code == 1
+    assert "check that its URL leads to a Prometheus" in result.output
