@@ -23,7 +23,6 @@ from autoscaler.journal import Entry, digest
 from simulator import journalfile
 from simulator.baselines import hpa
 from simulator.profiles import EngineProfile, load_profile
-from simulator.records import MAX_SEQS
 from simulator.run import Contender, Scenario, run
 from simulator.score import Score, score
 from simulator.startup import StartupModel
@@ -42,20 +41,26 @@ START_UTILIZATION = 0.6
 OPENING_S = 300.0
 MOST_REQUESTS = 1_000_000
 """A trace of few small requests would need more copies than memory holds to fill a fleet."""
-# What people run today: five waiting requests a pod is the threshold of vLLM's own KEDA and HPA examples; forty in
-# flight is the concurrency target that turned out right for the conversation trace on this engine.
+# What people run today: five waiting requests a pod is the threshold of vLLM's own KEDA and HPA examples. The target in
+# flight has no such default: each traffic wants another. These are the best of a sweep on the very trace that follows,
+# which no one has in advance; for a trace of the user's own it is that of the conversations.
 HPA_WAITING_PER_POD = 5.0
-HPA_CONCURRENCY_PER_POD = 40.0
+CHAT_CONCURRENCY_PER_POD = 40.0
+CODE_CONCURRENCY_PER_POD = 2.0
 _SHORT = {hpa.PodsMetric.WAITING: "queue", hpa.PodsMetric.CONCURRENCY: "conc."}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """One model of the demo: its policy, its scenario, and the price of one of its accelerators for an hour."""
+    """One model of the demo: its policy, its scenario, and the price of one of its accelerators for an hour.
+
+    ``concurrency_per_pod`` is what the HPA on requests in flight is given as its target.
+    """
 
     policy: ScalingPolicy
     scenario: Scenario
     price_usd_per_hour: float | None
+    concurrency_per_pod: float = CHAT_CONCURRENCY_PER_POD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +107,7 @@ def profile_of(policy: ScalingPolicy) -> EngineProfile:
     """Return the engine that a policy describes: its step time, slots and KV cache; what it leaves out, as shipped."""
     shipped, spec = load_profile(PROFILE), policy.spec
     steps = capacity.known(spec)
-    slots = min(spec.engine.max_sequences or shipped.max_num_seqs, MAX_SEQS)
+    slots = spec.engine.max_sequences or shipped.max_num_seqs
     return replace(
         shipped,
         name=f"{spec.model.name} on {spec.accelerator.count_per_replica} × {spec.accelerator.class_}",
@@ -121,7 +126,14 @@ def profile_of(policy: ScalingPolicy) -> EngineProfile:
 
 
 def setup(
-    policy: ScalingPolicy, trace: Trace, *, need_replicas: float, seed: int, coldstart_s: float, prices: PriceList
+    policy: ScalingPolicy,
+    trace: Trace,
+    *,
+    need_replicas: float,
+    seed: int,
+    coldstart_s: float,
+    prices: PriceList,
+    concurrency_per_pod: float = CHAT_CONCURRENCY_PER_POD,
 ) -> Setup:
     """Return one model of the demo, with as many copies of its trace as need about ``need_replicas`` in the mean."""
     profile = profile_of(policy)
@@ -138,16 +150,18 @@ def setup(
         grace_s=spec.scale_down.drain_grace_seconds,
     )
     price = price_of(spec.accelerator, prices).usd_per_hour
-    return Setup(policy=policy, scenario=scenario, price_usd_per_hour=price)
+    return Setup(policy=policy, scenario=scenario, price_usd_per_hour=price, concurrency_per_pod=concurrency_per_pod)
 
 
-def contenders(spec: PolicySpec) -> tuple[Contender[Any, Any], ...]:
+def contenders(
+    spec: PolicySpec, concurrency_per_pod: float = CHAT_CONCURRENCY_PER_POD
+) -> tuple[Contender[Any, Any], ...]:
     """Return ours and the HPA on its two usual metrics, with the bounds of the policy."""
     ours = Contender(name=OURS, decide=core.decide, policy=spec, memory=core.initial(spec), digest=digest(spec))
     return (
         ours,
         _hpa(spec, hpa.PodsMetric.WAITING, HPA_WAITING_PER_POD),
-        _hpa(spec, hpa.PodsMetric.CONCURRENCY, HPA_CONCURRENCY_PER_POD),
+        _hpa(spec, hpa.PodsMetric.CONCURRENCY, concurrency_per_pod),
     )
 
 
@@ -172,7 +186,10 @@ def frames(setups: Sequence[Setup]) -> Iterator[Frame]:
 
 
 def _frames(setup: Setup) -> Iterator[Frame]:
-    runs = [_ticks(number, setup, one) for number, one in enumerate(contenders(setup.policy.spec))]
+    runs = [
+        _ticks(number, setup, one)
+        for number, one in enumerate(contenders(setup.policy.spec, setup.concurrency_per_pod))
+    ]
     newest: dict[int, Entry] = {}
     # All begin at the same instant, so every frame has an entry of each.
     for at, ticks in groupby(merge(*runs, key=_instant), key=_instant):

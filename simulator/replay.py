@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 import click
+import numpy as np
 from rich.console import Console
 
 from autoscaler.core.policy import ScalingPolicy
@@ -17,12 +18,23 @@ from autoscaler.journal import Entry
 from autoscaler.policyfile import parse
 from autoscaler.pricelist import shipped_prices
 from simulator import demo, picture, tables
-from simulator.demo import CHAT_NEED_REPLICAS, CODE_NEED_REPLICAS, Journals, Setup
+from simulator.demo import (
+    CHAT_CONCURRENCY_PER_POD,
+    CHAT_NEED_REPLICAS,
+    CODE_CONCURRENCY_PER_POD,
+    CODE_NEED_REPLICAS,
+    Journals,
+    Setup,
+)
 from simulator.live import LiveView
+from simulator.profiles import ProfileError
+from simulator.records import BLOCK_TOKENS
 from simulator.traces import Trace, TraceError, load_trace
 
 SHORTEST_S = 120.0
 """A trace has to last longer than the first decisions take to learn anything."""
+LONGEST_S = 2 * 86_400.0
+"""The demo keeps every tick in memory, to draw it."""
 
 
 def replay(setups: list[Setup], out: Path) -> None:
@@ -49,8 +61,8 @@ def replay(setups: list[Setup], out: Path) -> None:
             f"cannot write to {out}: {error.strerror or error}; name another folder by --out"
         ) from error
     _tell(console, setups, kept)
-    console.print(f"picture: {html.resolve()}", soft_wrap=True)
-    console.print(f"journals: {out.resolve()}/journal-*.jsonl.gz", soft_wrap=True)
+    console.print(f"picture: {html.resolve()}", soft_wrap=True, markup=False)
+    console.print(f"journals: {out.resolve()}/journal-*.jsonl.gz", soft_wrap=True, markup=False)
 
 
 def _tell(console: Console, setups: list[Setup], kept: Journals) -> None:
@@ -81,9 +93,14 @@ def refuse_folder(out: Path) -> None:
     Raises:
         click.ClickException: it is a file, or there is no right to write.
     """
+    if out == Path():
+        raise click.ClickException("--out is empty; name a folder")
     place = out.absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
+    try:
+        while not place.exists() and place != place.parent:
+            place = place.parent
+    except OSError as error:
+        raise click.ClickException(f"--out: {error.strerror}; name another folder") from error
     if not place.is_dir():
         what = "is a file" if place == out.absolute() else f"lies below the file {place}"
         raise click.ClickException(f"--out {out} {what}; name a folder")
@@ -97,14 +114,50 @@ def setups(trace: str | None, policy: str | None, *, seed: int, coldstart_s: flo
     Raises:
         click.ClickException: a file is not there or wrong.
     """
-    models = [(_policy(policy, "demo-chat.yaml"), _trace(trace or "azure-conv-2023"), CHAT_NEED_REPLICAS)]
+    chat = _policy(policy, "demo-chat.yaml")
+    models = [(chat, _trace("azure-conv-2023" if trace is None else trace), CHAT_NEED_REPLICAS)]
+    targets = [CHAT_CONCURRENCY_PER_POD, CODE_CONCURRENCY_PER_POD]
     if trace is None and policy is None:
         models.append((_policy(None, "demo-code.yaml"), _trace("azure-code-2023"), CODE_NEED_REPLICAS))
     prices = _prices()
-    return [
-        demo.setup(model, requests, need_replicas=need, prices=prices, seed=seed, coldstart_s=coldstart_s)
-        for model, requests, need in models
-    ]
+    try:
+        return [
+            demo.setup(
+                model,
+                _fitting(model, requests),
+                need_replicas=need,
+                prices=prices,
+                seed=seed,
+                coldstart_s=coldstart_s,
+                concurrency_per_pod=target,
+            )
+            for (model, requests, need), target in zip(models, targets, strict=False)
+        ]
+    except ProfileError as error:
+        raise click.ClickException(f"{policy}: the policy's engine cannot be simulated: {error}") from error
+
+
+def _fitting(policy: ScalingPolicy, trace: Trace) -> Trace:
+    """Return the requests that one replica's KV cache can hold; an engine refuses the others whoever scales it.
+
+    Raises:
+        click.ClickException: none fits.
+    """
+    blocks = demo.profile_of(policy).kv_blocks
+    tokens = np.maximum(trace.prompt_tokens, 1).astype(np.int64) + np.maximum(trace.output_tokens, 1)
+    fits = -(-tokens // BLOCK_TOKENS) <= blocks
+    if fits.all():
+        return trace
+    said = f"{trace.name}: {int((~fits).sum()):,} of {len(trace):,} requests are longer than one replica's KV cache"
+    if int(fits.sum()) < 2:
+        raise click.ClickException(f"{said}; give a policy with more spec.engine.kvTokens")
+    click.echo(f"{said} (spec.engine.kvTokens); no engine takes them, so they are left out", err=True)
+    return Trace(
+        name=trace.name,
+        arrival_s=trace.arrival_s[fits],
+        prompt_tokens=trace.prompt_tokens[fits],
+        output_tokens=trace.output_tokens[fits],
+    )
 
 
 def _prices() -> PriceList:
@@ -129,6 +182,9 @@ def _trace(name_or_path: str) -> Trace:
         raise click.ClickException(
             f"{name_or_path}: {many} in {trace.span_s:.0f} s; give at least two minutes of traffic"
         )
+    if trace.span_s > LONGEST_S:
+        days = trace.span_s / 86_400
+        raise click.ClickException(f"{name_or_path}: {days:.1f} days of traffic; give a stretch of two days or less")
     return trace
 
 

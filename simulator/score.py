@@ -1,9 +1,11 @@
 """The score of a run, from its journal and from nothing else.
 
 TTFT quantiles come from the engines' own histograms, read as Prometheus' ``histogram_quantile`` does: linear inside a
-bucket. They are of the first tokens that came: requests that still wait when the journal ends are in no bucket. In the
-attainment those count as late. What a replica counted between its last scrape and its end is seen by nobody, here as in
-production: requests that finish in the last seconds of a drain are missing from counts, quantiles and attainment alike.
+bucket. Where a bucket begins at 40 s or later it is so wide that the line would tell of minutes that nobody waited: its
+lower edge is told instead, and that it was more. They are of the first tokens that came: requests that still wait when
+the journal ends are in no bucket. In the attainment those count as late. What a replica counted between its last scrape
+and its end is seen by nobody, here as in production: requests that finish in the last seconds of a drain are missing
+from counts, quantiles and attainment alike.
 
 A request *waited for a cold start* if its first token came later than the objective in a tick during which a replica
 was starting: it would have been in time on capacity that was already paid for.
@@ -22,23 +24,33 @@ from autoscaler.footprint.states import terms_of
 from autoscaler.journal import Entry
 from autoscaler.report import Tally
 
+COARSE_FROM_S = 40.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """A latency in seconds; ``or_more`` says that it was longer, and a histogram does not tell how much."""
+
+    seconds: float
+    or_more: bool = False
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
     """What a run came to.
 
-    Latencies in seconds, ``None`` beyond the histogram's last edge or without requests. ``requests`` are first tokens
-    and those that still waited for one. ``coldstarts`` came to their end: a replica that was taken away while it
-    started is in the ledger's warming time and not among them.
+    Latencies are quantiles, ``None`` without requests; shares are ``None`` where there was nothing to count.
+    ``requests`` are first tokens and those that still waited for one. ``coldstarts`` came to their end: a replica that
+    was taken away while it started is in the ledger's warming time and not among them.
     """
 
     name: str
     requests: float
-    ttft_p50_s: float | None
-    ttft_p95_s: float | None
-    ttft_p99_s: float | None
-    attainment: float
-    settled_attainment: float
+    ttft_p50: "Latency | None"
+    ttft_p95: "Latency | None"
+    ttft_p99: "Latency | None"
+    attainment: float | None
+    settled_attainment: float | None
     waited_for_coldstart: float
     coldstarts: int
     ledger: Line
@@ -77,8 +89,8 @@ class FirstTokens:
             self.in_time += self._within(sample) - (self._within(before) if before else 0.0)
             self._newest[sample.pod] = sample
 
-    def quantile(self, probability: float) -> float | None:
-        """Return a TTFT quantile in seconds, linear inside its bucket; None beyond the last edge, or of nothing."""
+    def quantile(self, probability: float) -> "Latency | None":
+        """Return a TTFT quantile, linear inside its bucket; the lower edge where that is too wide; None of nothing."""
         edges: dict[float, float] = {}
         for sample in self._newest.values():
             for edge_s, count in sample.ttft_within:
@@ -86,8 +98,10 @@ class FirstTokens:
         rank = probability * self.counted
         for (low_s, below), (high_s, up_to) in pairwise([(0.0, 0.0), *sorted(edges.items())]):
             if up_to >= rank > below:
-                return low_s + (high_s - low_s) * (rank - below) / (up_to - below)
-        return None
+                if low_s >= COARSE_FROM_S:
+                    return Latency(seconds=low_s, or_more=True)
+                return Latency(seconds=low_s + (high_s - low_s) * (rank - below) / (up_to - below))
+        return Latency(seconds=max(edges), or_more=True) if edges and self.counted > 0 else None
 
     def _within(self, sample: PodSample) -> float:
         """Return the count of the highest edge at or below the objective; edges ascend, and counts with them."""
@@ -113,6 +127,7 @@ def score(
     late, waited, starting, last = 0.0, 0.0, False, None
     opening = (0.0, 0.0)
     settled_at: float | None = None
+    settled = False
     for entry in entries:
         tally.add(entry)
         tokens.add(entry.signals.samples)
@@ -122,7 +137,8 @@ def score(
             waited += now_late - late
         late, starting, last = now_late, starts, entry
         settled_at = entry.at + settling_s if settled_at is None else settled_at
-        if entry.at <= settled_at:
+        settled = entry.at > settled_at
+        if not settled:
             opening = (tokens.counted, tokens.in_time)
     unserved = 0.0 if last is None else sum(sample.waiting or 0.0 for sample in last.signals.samples)
     unserved += 0.0 if last is None else last.signals.held_requests or 0.0
@@ -131,17 +147,17 @@ def score(
     return Score(
         name=name,
         requests=requests,
-        ttft_p50_s=tokens.quantile(0.5),
-        ttft_p95_s=tokens.quantile(0.95),
-        ttft_p99_s=tokens.quantile(0.99),
+        ttft_p50=tokens.quantile(0.5),
+        ttft_p95=tokens.quantile(0.95),
+        ttft_p99=tokens.quantile(0.99),
         attainment=_share(tokens.in_time, requests),
-        settled_attainment=_share(tokens.in_time - opening[1], requests - opening[0]),
+        settled_attainment=_share(tokens.in_time - opening[1], requests - opening[0]) if settled else None,
         waited_for_coldstart=waited,
         coldstarts=len(report.starts),
         ledger=report.ledger,
     )
 
 
-def _share(part: float, whole: float) -> float:
-    """Return a share; of nothing at all, nothing was late."""
-    return part / whole if whole > 0 else 1.0
+def _share(part: float, whole: float) -> float | None:
+    """Return a share; of nothing there is none."""
+    return part / whole if whole > 0 else None

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from decimal import Decimal
 
+from rich.markup import escape
 from rich.table import Table
 
 from autoscaler.footprint.ledger import AcceleratorState, apportion
 from autoscaler.journal import Entry
-from simulator.demo import SETTLING_S, Setup
-from simulator.score import Score
+from simulator.demo import OURS, SETTLING_S, Setup
+from simulator.score import Latency, Score
 
 _SHOWN_STATES = (
     AcceleratorState.BUSY,
@@ -34,9 +35,9 @@ def comparison(setup: Setup, scores: Sequence[Score]) -> Table:
     """Return ours beside the others: latency, attainment, accelerator time, money, cold starts."""
     spec, scenario = setup.policy.spec, setup.scenario
     title = (
-        f"{setup.policy.metadata.name}: {scenario.trace.name}, {len(scenario.trace):,} requests, "
+        f"{setup.policy.metadata.name}: {escape(scenario.trace.name)}, {len(scenario.trace):,} requests, "
         f"TTFT within {spec.objectives.ttft_seconds:g} s for {spec.objectives.ttft_attainment:.0%}\n"
-        f"{scenario.profile.name}"
+        f"{escape(scenario.profile.name)}"
     )
     settled = f"after\n{SETTLING_S / 60:.0f} min"
     latencies = ("TTFT\np50 s", "\np95 s", "\np99 s")
@@ -45,9 +46,9 @@ def comparison(setup: Setup, scores: Sequence[Score]) -> Table:
     for score in scores:
         table.add_row(
             score.name,
-            *map(seconds, (score.ttft_p50_s, score.ttft_p95_s, score.ttft_p99_s)),
-            f"{score.attainment * 100:.2f}",
-            f"{score.settled_attainment * 100:.2f}",
+            *map(latency, (score.ttft_p50, score.ttft_p95, score.ttft_p99)),
+            percent(score.attainment),
+            percent(score.settled_attainment),
             f"{score.accelerator_hours:.2f}",
             dollars(score.cost_usd),
             str(score.coldstarts),
@@ -65,6 +66,10 @@ def footprint(setup: Setup, scores: Sequence[Score]) -> Table:
         ms = dict.fromkeys(_SHOWN_STATES, 0)
         for state, spent in score.ledger.ms.items():
             ms[state if state in ms else AcceleratorState.UNKNOWN] += spent
+        if score.name != OURS:
+            # Nobody else keeps a pool: what their replicas do not do is idle.
+            ms[AcceleratorState.IDLE] += ms[AcceleratorState.PREWARM]
+            ms[AcceleratorState.PREWARM] = 0
         parts = apportion(list(ms.values()), 1000)
         table.add_row(score.name, *map(str, parts), str(sum(parts)), dollars(score.cost_usd))
     return table
@@ -90,10 +95,22 @@ def _whole_s(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.0f} s"
 
 
+def latency(value: Latency | None) -> str:
+    """Return a latency's seconds; ">" where it was longer than that."""
+    if value is None:
+        return "–"
+    return f">{value.seconds:g}" if value.or_more else seconds(value.seconds)
+
+
+def percent(share: float | None) -> str:
+    """Return a share in percent, a dash where there was nothing to count."""
+    return "–" if share is None else f"{share * 100:.2f}"
+
+
 def seconds(value: float | None) -> str:
     """Return seconds with the digits that a reader needs."""
     if value is None:
-        return "beyond"
+        return "–"
     return f"{value:.2f}" if value < 10 else f"{value:.0f}"
 
 

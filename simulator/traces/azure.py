@@ -66,7 +66,10 @@ def parse_azure(name: str, place: str, text: str) -> Trace:
             f" the header must name {', '.join(AZURE_COLUMNS)}"
         )
     columns = [header.index(column) for column in AZURE_COLUMNS]
-    parsed = [(rows.line_num, _row(place, rows.line_num, row, columns)) for row in rows if row]
+    try:
+        parsed = [(rows.line_num, _row(place, rows.line_num, row, columns)) for row in rows if row]
+    except csv.Error as error:
+        raise TraceError(f"{place}, line {rows.line_num}: {error}; repair or drop the line") from None
     if not parsed:
         raise TraceError(f"{place}: no request after the header; give one row per request")
     _refuse_disorder(place, parsed)

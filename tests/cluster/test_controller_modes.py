@@ -1,6 +1,7 @@
 """The controller on a real API server: what it writes, and above all what it does not."""
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -110,6 +111,8 @@ def test_of_two_policies_on_one_target_the_older_writes(
     """The older policy holds the target; the younger says who does, and takes over when that one is gone."""
     apply(cluster, namespace, _pair("chat"))
     reaches(cluster, namespace, "chat", 3, running)
+    # Kubernetes keeps creation times in whole seconds: of two policies of one second neither is the older.
+    time.sleep(1.1)
     apply(cluster, namespace, [policy("another", target="chat", least=5)])
     _, _, message = _condition(cluster, namespace, "another", "Conflicted", "True")
     assert "ScalingPolicy chat" in message

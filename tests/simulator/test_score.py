@@ -11,7 +11,7 @@ from autoscaler.core.signals import PodSample, Presence, Replica, ReplicaState, 
 from autoscaler.footprint.ledger import AcceleratorState, micro_usd_per_hour
 from autoscaler.journal import Entry, Outcome, OutcomeStatus
 from simulator.records import TTFT_EDGES_S
-from simulator.score import FirstTokens, Score, score
+from simulator.score import FirstTokens, Latency, Score, score
 from tests.simulator.small_demo import Told, policy, second_of, told
 
 RUNS = pytest.mark.parametrize("number", [0, 1, 2], ids=["ours", "queue", "concurrency"])
@@ -62,13 +62,13 @@ def test_the_quantiles_are_those_of_the_true_requests_within_a_bucket(number: in
     # Engines measure from the arrival at the engine; a retried or held request waited before that, too.
     assert not run.requests.retries.any()
     served = ttft_s[~np.isnan(ttft_s)]
-    for probability, value in ((0.5, found.ttft_p50_s), (0.95, found.ttft_p95_s), (0.99, found.ttft_p99_s)):
+    for probability, value in ((0.5, found.ttft_p50), (0.95, found.ttft_p95), (0.99, found.ttft_p99)):
         true = np.quantile(served, [max(0.0, probability - 0.005), min(1.0, probability + 0.005)])
         edges = [0.0, *TTFT_EDGES_S]
         low = max(edge for edge in edges if edge <= true[0])
         high = min(edge for edge in edges if edge >= true[1])
         assert value is not None
-        assert low <= value <= high
+        assert low <= value.seconds <= high
 
 
 @RUNS
@@ -81,6 +81,7 @@ def test_the_attainment_is_the_true_one_but_for_what_no_scrape_saw(number: int) 
     assert 0 <= unseen <= 0.04 * len(table)
     late = float(np.sum(ttft_s > OBJECTIVE_S) + np.sum(np.isnan(ttft_s)))
     true = 1 - late / len(table)
+    assert found.attainment is not None
     assert abs(found.attainment - true) <= unseen / len(table) + 1e-9
 
 
@@ -121,6 +122,7 @@ def test_who_waited_for_a_cold_start_agrees_with_the_truth() -> None:
         run = told(number)
         found = scored(run)
         true = int(run.requests.waited_for_coldstart(starting=run.starting, objective_s=OBJECTIVE_S).sum())
+        assert found.attainment is not None
         late = found.requests * (1 - found.attainment)
         assert found.waited_for_coldstart <= late + 1e-6
         assert abs(found.waited_for_coldstart - true) <= 0.02 * len(run.requests)
@@ -183,11 +185,11 @@ def test_the_settled_attainment_leaves_the_opening_out() -> None:
 
 
 def test_nothing_at_all_was_in_time_and_costs_what_is_not_known() -> None:
-    """Without requests nothing was late; without a price the cost is unknown and not nought."""
+    """Without requests there is no share of them; without a price the cost is unknown and not nought."""
     spec = policy().spec
     unpriced = spec.model_copy(update={"accelerator": spec.accelerator.model_copy(update={"price": None})})
     found = score("x", [entry(0), entry(15)], unpriced, None)
-    assert (found.attainment, found.ttft_p50_s, found.cost_usd) == (1.0, None, None)
+    assert (found.attainment, found.settled_attainment, found.ttft_p50, found.cost_usd) == (None, None, None, None)
     with pytest.raises(ValueError, match="at least one entry"):
         score("x", [], policy().spec, None)
 
@@ -210,12 +212,24 @@ def test_between_two_edges_the_lower_one_counts() -> None:
     assert below.in_time == 0.0
 
 
-def test_quantiles_are_linear_inside_a_bucket_and_unknown_beyond_the_last() -> None:
-    """Eight of ten within 2.5 s: p40 is 1 s, p60 half-way to 2.5 s; with a tail beyond every edge p99 is unknown."""
+def test_quantiles_are_linear_inside_a_bucket_and_a_bound_beyond_the_last() -> None:
+    """Eight of ten within 2.5 s: p40 is 1 s, p60 half-way to 2.5 s; with a tail beyond every edge p99 is more."""
     tokens = FirstTokens(2.5)
     tokens.add([sample("a", 0, 10, 8)])
-    assert tokens.quantile(0.4) == pytest.approx(1.0)
-    assert tokens.quantile(0.6) == pytest.approx(1.75)
+    assert [round(found.seconds, 9) for p in (0.4, 0.6) if (found := tokens.quantile(p))] == [1.0, 1.75]
     tokens.add([PodSample(pod="b", at=0, ttft_count=10.0, ttft_within=((2.5, 0.0), (5.0, 0.0)))])
-    assert tokens.quantile(0.99) is None
+    assert tokens.quantile(0.99) == Latency(seconds=5.0, or_more=True)
     assert FirstTokens(2.5).quantile(0.5) is None
+
+
+def test_a_quantile_in_a_bucket_of_minutes_is_its_lower_edge_and_more() -> None:
+    """Between 160 and 640 s a line would tell of eight minutes where somebody waited three."""
+    tokens = FirstTokens(2.5)
+    tokens.add([PodSample(pod="a", at=0, ttft_count=10.0, ttft_within=((40.0, 5.0), (160.0, 5.0), (640.0, 10.0)))])
+    assert tokens.quantile(0.99) == Latency(seconds=160.0, or_more=True)
+
+
+def test_a_journal_that_ends_in_the_opening_has_no_settled_share() -> None:
+    """Nothing came after it, and nothing is no zero."""
+    entries = [entry(0, sample("a", 0, 0, 0)), entry(300, sample("a", 300, 100, 90))]
+    assert score("x", entries, policy().spec, None, settling_s=600.0).settled_attainment is None

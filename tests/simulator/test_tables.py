@@ -9,7 +9,7 @@ from rich.table import Table
 from autoscaler.footprint.ledger import AcceleratorState, Line
 from simulator import tables
 from simulator.demo import OURS
-from simulator.score import Score, score
+from simulator.score import Latency, Score, score
 from tests.simulator.small_demo import policy, small_setup, told
 
 
@@ -32,8 +32,8 @@ def large() -> Score:
     return replace(
         scores()[0],
         name="HPA conc. 40",
-        ttft_p50_s=2559.9,
-        ttft_p99_s=None,
+        ttft_p50=Latency(seconds=2559.9),
+        ttft_p99=Latency(seconds=2560.0, or_more=True),
         attainment=1.0,
         coldstarts=12_345,
         waited_for_coldstart=1_234_567.0,
@@ -49,6 +49,7 @@ def test_the_comparison_shows_every_figure_at_80_columns() -> None:
     for one in scores():
         line = next(line for line in text.splitlines() if line.startswith(one.name))
         figures = line.removeprefix(one.name).split()
+        assert one.attainment is not None
         assert figures[3] == f"{one.attainment * 100:.2f}"
         assert figures[5:7] == [f"{one.accelerator_hours:.2f}", f"{one.cost_usd:.2f}"]
         assert figures[7] == str(one.coldstarts)
@@ -98,7 +99,7 @@ def test_a_decision_without_numbers_is_unknown_and_not_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(None, "beyond"), (0.1234, "0.12"), (9.994, "9.99"), (12.3, "12"), (1318.2, "1318")]
+    ("value", "text"), [(None, "–"), (0.1234, "0.12"), (9.994, "9.99"), (12.3, "12"), (1318.2, "1318")]
 )
 def test_seconds_have_the_digits_that_a_reader_needs(value: float | None, text: str) -> None:
     """Hundredths below ten seconds, whole ones above; beyond the last bucket is a word."""
