@@ -24,8 +24,9 @@ from autoscaler.core.policy_parts import (
     Metrics,
     Mode,
     Model,
-    Name,
+    NamespaceName,
     Objectives,
+    ObjectName,
     Pin,
     PolicyPart,
     Preset,
@@ -170,8 +171,8 @@ class PolicyMetadata(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
-    name: Name
-    namespace: Name = "default"
+    name: ObjectName
+    namespace: NamespaceName = "default"
 
 
 class ScalingPolicy(BaseModel):

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import os
+import re
 import zlib
 from collections.abc import Sequence
 from itertools import pairwise
@@ -13,6 +14,10 @@ import numpy as np
 
 from simulator.traces.trace import MAX_TOKENS, Trace, TraceError
 
+_STAMP = re.compile(
+    r"(?P<date>(19[7-9][0-9]|2[01][0-9]{2})-[0-9]{2}-[0-9]{2})[ T](?P<clock>[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?)"
+    r"(Z|(?P<sign>[+-])(?P<hours>[0-9]{2}):?(?P<minutes>[0-9]{2}))?$"
+)
 AZURE_COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 
 
@@ -95,15 +100,24 @@ def _row(place: str, line: int, row: Sequence[str], columns: Sequence[int]) -> R
 
 
 def _time(place: str, line: int, text: str) -> np.datetime64:
+    # numpy alone would read "1900" as a year, "now" as the present, and wrap what nanoseconds cannot hold.
+    found = _STAMP.match(text)
     try:
-        stamp: np.datetime64 | None = np.datetime64(text.removesuffix("+00:00").removesuffix("Z"), "ns")
+        if found is None:
+            raise ValueError
+        stamp = np.datetime64(f"{found['date']}T{found['clock']}", "ns")
+        stamp -= np.timedelta64(_offset_minutes(found["sign"], found["hours"], found["minutes"]), "m")
     except ValueError:
-        stamp = None
-    if stamp is None or np.isnat(stamp):
         raise TraceError(
-            f'{place}, line {line}: TIMESTAMP "{text}" is no time; write UTC as in 2023-11-16 18:15:46.6805900'
-        )
+            f'{place}, line {line}: TIMESTAMP "{text[:40]}" is no time between 1970 and 2199; '
+            "write UTC as in 2023-11-16 18:15:46.6805900"
+        ) from None
     return stamp
+
+
+def _offset_minutes(sign: str | None, hours: str | None, minutes: str | None) -> int:
+    east = 60 * int(hours or 0) + int(minutes or 0)
+    return -east if sign == "-" else east
 
 
 def _tokens(place: str, line: int, text: str, column: int) -> int:

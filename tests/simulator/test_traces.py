@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.traces import Trace, TraceError, chain, load_trace, read_azure_csv, superpose
+from simulator.traces.azure import parse_azure
 
 HEADER = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
 GOOD = HEADER + "2023-11-16 18:15:46.6805900,374,44\n2023-11-16 18:15:50.9951690,396,109\n"
@@ -64,6 +65,11 @@ def test_requests_of_one_instant_are_kept_if_they_differ(tmp_path: Path) -> None
         pytest.param("time,in,out\n1,2,3\n", "line 1: no column TIMESTAMP and ContextTokens", id="columns"),
         pytest.param(HEADER + "2023-11-16 18:15:46,1\n", "line 2: 2 fields", id="short row"),
         pytest.param(HEADER + "yesterday,1,2\n", 'line 2: TIMESTAMP "yesterday" is no time', id="time"),
+        pytest.param(HEADER + "1900,1,2\n", 'line 2: TIMESTAMP "1900" is no time', id="a-number"),
+        pytest.param(HEADER + "1700000000,1,2\n", 'TIMESTAMP "1700000000" is no time', id="unix-seconds"),
+        pytest.param(HEADER + "now,1,2\n", 'TIMESTAMP "now" is no time', id="now"),
+        pytest.param(HEADER + "0001-01-01 00:00:00,1,2\n", "is no time between 1970 and 2199", id="long-ago"),
+        pytest.param(HEADER + f"2023-11-16 18:15:46,{'9' * 140_000},2\n", "field larger than", id="a-huge-field"),
         pytest.param(HEADER + ",1,2\n", "line 2: TIMESTAMP", id="no time"),
         pytest.param(HEADER + "2023-11-16 18:15:46,-1,2\n", "line 2: ContextTokens is -1", id="negative"),
         pytest.param(HEADER + "2023-11-16 18:15:46,1,1.5\n", 'line 2: GeneratedTokens "1.5"', id="fraction"),
@@ -194,3 +200,9 @@ def test_chained_traces_follow_one_another() -> None:
     assert day.arrival_s[len(hour)] == 3600.0
     with pytest.raises(TraceError, match="no longer than the period"):
         chain([hour], period_s=10.0)
+
+
+def test_offsets_are_taken_into_account() -> None:
+    """Two lines of one instant in two time zones arrive together."""
+    text = HEADER + "2023-11-16 18:15:46Z,1,2\n2023-11-16 20:15:47+02:00,3,4\n"
+    assert parse_azure("x", "x", text).arrival_s.tolist() == [0.0, 1.0]
