@@ -168,7 +168,7 @@ def contenders(
 def _hpa(spec: PolicySpec, metric: hpa.PodsMetric, target: float) -> Contender[hpa.HpaSpec, hpa.HpaMemory]:
     # An HPA on a Pods metric has no zero: its minimum is one replica.
     least = max(1, spec.replicas.min)
-    settings = hpa.HpaSpec(metric=metric, target=target, min_replicas=least, max_replicas=spec.replicas.max)
+    settings = hpa.of_one(metric, target, min_replicas=least, max_replicas=spec.replicas.max)
     name = f"HPA {_SHORT[metric]} {target:g}"
     return Contender(name=name, decide=hpa.decide, policy=settings, memory=hpa.HpaMemory(), digest=name)
 

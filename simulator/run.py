@@ -53,8 +53,12 @@ class SimulatedWorld:
             initial_replicas=scenario.initial_replicas,
             grace_s=scenario.grace_s,
         )
-        kv_tokens = scenario.profile.kv_tokens
-        self._telemetry = Telemetry(self.cluster, kv_tokens=kv_tokens, scraping=scenario.scraping)
+        self._kv_tokens = scenario.profile.kv_tokens
+        self.see_through(scenario.scraping)
+
+    def see_through(self, scraping: Scraping) -> None:
+        """Let the pool be seen through another scraping from now on, as a peer does that reads its own metrics."""
+        self._telemetry = Telemetry(self.cluster, kv_tokens=self._kv_tokens, scraping=scraping)
 
     def observe(self, at: float) -> Signals:
         """Let the pool live until an instant and return what is seen then."""
@@ -72,13 +76,17 @@ class SimulatedWorld:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contender(Generic[P, M]):
-    """A decider with its policy, its first memory, and the name under which it is shown."""
+    """A decider with its policy, its first memory, and the name under which it is shown.
+
+    ``scraping`` is how it sees the pool if it reads metrics of its own; None where it reads the scenario's Prometheus.
+    """
 
     name: str
     decide: Decider[P, M]
     policy: P
     memory: M
     digest: str
+    scraping: Scraping | None = None
 
 
 def run(
@@ -86,8 +94,11 @@ def run(
 ) -> Iterator[tuple[Entry, M]]:
     """Yield every entry with the memory after it, from the first tick to the first one after the trace's end.
 
-    A ``world`` of this scenario may be handed in by who wants to ask it afterwards what no journal can know.
+    A fresh ``world`` of this scenario may be handed in by who wants to ask it afterwards what no journal can know.
     """
+    world = world or SimulatedWorld(scenario)
+    if contender.scraping is not None:
+        world.see_through(contender.scraping)
     seen: list[tuple[Entry, M]] = []
     driver = Driver(
         name=f"{scenario.name}/{contender.name}",
@@ -95,7 +106,7 @@ def run(
         policy=contender.policy,
         memory=contender.memory,
         decide=contender.decide,
-        world=world or SimulatedWorld(scenario),
+        world=world,
         record=lambda entry, memory: seen.append((entry, memory)),
     )
     at, end_at = EPOCH_AT + scenario.first_tick_s, EPOCH_AT + scenario.trace.span_s

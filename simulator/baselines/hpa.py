@@ -1,69 +1,75 @@
-"""The Kubernetes HorizontalPodAutoscaler on a custom Pods metric, as kube-controller-manager computes it.
+"""The Kubernetes HorizontalPodAutoscaler, as kube-controller-manager computes it.
 
-Upstream: kubernetes v1.36, ``pkg/controller/podautoscaler/replica_calculator.go`` (``calcPlainMetricReplicas``,
-``groupPods``) and ``horizontal.go`` (``reconcileAutoscaler``). What is reproduced, and easily got wrong:
+Upstream: kubernetes v1.36, ``pkg/controller/podautoscaler/replica_calculator.go`` and ``horizontal.go``
+(``reconcileAutoscaler``). What is reproduced, and easily got wrong:
 
 - A pod that is Running counts as ready whatever its readiness says: for Pods metrics only a Pending one is *unready*.
   One that is Running and still loads has no sample: it is *missing*. Failed and terminating pods are left out.
 - Missing pods count as 0 when the ratio asks for more and as the target when it asks for less; unready ones as 0 when
   it asks for more and not at all when it asks for less. So pods that load dampen a scale-up, but only until they export
-  their first zeros.
-- No move inside the tolerance (10 %), nor where counting those pods turns the direction round. Where there are none,
-  the ratio multiplies the number of pods with a sample, not the replicas that were asked for.
-- Values and their mean are whole thousandths: a value is rounded up, the mean is cut off.
+  their first zeros: from then on they count as ready with an empty queue, and dilute the mean.
+- No move inside the tolerance (10 %, or each direction's own), nor where counting those pods turns the direction round.
+  Where there are none, the ratio multiplies the number of pods with a sample, not the replicas that were asked for.
+- An Object or External metric held against a Value multiplies the pods that are Ready; held against an AverageValue it
+  knows nothing of readiness at all.
+- Of several metrics the largest wish counts. One that is lost blocks the way down and not the way up.
 - Replicas outside [min, max] are put back at once, without a look at metrics. Without any sample nothing is done and
   nothing is recommended. Zero replicas disable the HPA.
 - Stabilization and rates: see ``hpa_rules``. The default here is ``behavior`` with all its defaults (up at once by the
   larger of 4 pods and 100 % in 15 s; down to the largest recommendation of 300 s). An HPA without ``behavior`` goes up
   to the larger of 4 and twice the replicas, which is never more. So ours is compared with the quicker one.
 
-Left out: several metrics, metrics other than Pods, per-direction tolerances, scale to zero (Pods metrics cannot), the
-delays of informers and of the metrics adapter beyond the scrape's own (they would make the HPA slower), and the
-per-HPA phase of the sync. Nothing here knows of a cold start: that is the point of the comparison.
+Left out: Resource metrics (CPU and memory say nothing of an engine), scale to zero (behind a gate until v1.37), the
+delays of informers and of the metrics adapter beyond the scrape's own (they would make the HPA slower), and the per-HPA
+phase of the sync. Nothing here knows of a cold start: that is the point of the comparison.
 """
 
-import math
 from dataclasses import dataclass
-from enum import StrEnum
+from statistics import fmean
 
-from autoscaler.core.decision import Decision, Term, Why
-from autoscaler.core.signals import PodSample, Presence, Replica, ReplicaState, Signals
+from autoscaler.core.decision import Decision, Why
+from autoscaler.core.signals import Signals
+from simulator.baselines.hpa_metrics import Metric, Source, counts, grouped, proposal, together
 from simulator.baselines.hpa_rules import (
     DEFAULT_BEHAVIOR,
     UNCHANGED,
     Behavior,
     Changes,
     Dated,
+    Tolerances,
     limited,
     stabilized,
     stabilized_plainly,
 )
+from simulator.baselines.sight import Bounds, PodsMetric, reason, summed, verdict
 
-TOLERANCE = 0.1
-
-
-class PodsMetric(StrEnum):
-    """The per-pod metric that the HPA averages."""
-
-    WAITING = "queue"
-    CONCURRENCY = "concurrency"
+__all__ = ["HpaMemory", "HpaSpec", "PodsMetric", "decide", "follow", "of_one"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HpaSpec:
-    """An autoscaling/v2 HPA with one Pods metric.
+    """An autoscaling/v2 HPA.
 
-    ``target`` is the average value per pod; ``sync_s`` the controller's period; ``down_stabilization_s`` the
-    controller's own flag, which counts where ``behavior`` is None.
+    ``sync_s`` is the controller's period; ``down_stabilization_s`` the controller's own flag, which counts where
+    ``behavior`` is None.
     """
 
-    metric: PodsMetric
-    target: float
+    metrics: tuple[Metric, ...]
     min_replicas: int
     max_replicas: int
     behavior: Behavior | None = DEFAULT_BEHAVIOR
     sync_s: float = 15.0
     down_stabilization_s: float = 300.0
+
+    @property
+    def bounds(self) -> Bounds:
+        """Minimum and maximum."""
+        return Bounds(least=self.min_replicas, most=self.max_replicas)
+
+    @property
+    def tolerances(self) -> Tolerances:
+        """The tolerances of both directions."""
+        return Tolerances() if self.behavior is None else self.behavior.tolerances
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,97 +80,59 @@ class HpaMemory:
     changes: Changes = UNCHANGED
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pods:
-    """The pods as the HPA groups them: values of those that have one, counts of the others."""
-
-    values: tuple[float, ...]
-    missing: int = 0
-    unready: int = 0
-
-
-def value_of(metric: PodsMetric, sample: PodSample) -> float | None:
-    """Return a pod's value of the metric, or None where the adapter would give none."""
-    if sample.presence is not Presence.PRESENT or sample.waiting is None:
-        return None
-    if metric is PodsMetric.WAITING:
-        return sample.waiting
-    return None if sample.running is None else sample.running + sample.waiting
-
-
-def grouped(metric: PodsMetric, signals: Signals) -> Pods:
-    """Return the pods in their groups (``groupPods``, for a metric that is not CPU)."""
-    alive = [r for r in signals.replicas if r.state in {ReplicaState.READY, ReplicaState.STARTING}]
-    running = {replica.pod for replica in alive if not _is_pending(replica)}
-    values = [value_of(metric, sample) for sample in signals.samples if sample.pod in running]
-    known = tuple(value for value in values if value is not None)
-    return Pods(values=known, missing=len(running) - len(known), unready=len(alive) - len(running))
-
-
-def _is_pending(replica: Replica) -> bool:
-    """A pod is Pending until its container has been started."""
-    return replica.state is ReplicaState.STARTING and replica.started_at is None
-
-
-def recommend(pods: Pods, target: float, current: int) -> int | None:
-    """Return the replicas that the ratio of metric to target asks for; None if no pod has a sample."""
-    if not pods.values:
-        return None
-    goal = _milli(target)
-    known = [_milli(value) for value in pods.values]
-    ratio = _ratio(known, goal)
-    unready = pods.unready if ratio > 1 else 0
-    if not pods.missing and not unready:
-        return current if within_tolerance(ratio) else math.ceil(ratio * len(known))
-    if ratio != 1:
-        known += [goal if ratio < 1 else 0] * pods.missing
-    known += [0] * unready
-    new_ratio = _ratio(known, goal)
-    turned = (ratio < 1 < new_ratio) or (new_ratio < 1 < ratio)
-    if within_tolerance(new_ratio) or turned:
-        return current
-    proposed = math.ceil(new_ratio * len(known))
-    against = (new_ratio < 1 and proposed > current) or (new_ratio > 1 and proposed < current)
-    return current if against else proposed
-
-
-def _milli(value: float) -> int:
-    """Return whole thousandths, rounded up as Quantity.MilliValue does; binary dust below 1e-9 is no fraction."""
-    return -(-round(value * 1e9) // 1_000_000)
-
-
-def _ratio(values: list[int], target: int) -> float:
-    return sum(values) // len(values) / target
-
-
-def within_tolerance(ratio: float) -> bool:
-    """Whether a ratio is too close to 1 to act on."""
-    return 1 - TOLERANCE <= ratio <= 1 + TOLERANCE
+def of_one(metric: PodsMetric, target: float, *, min_replicas: int, max_replicas: int) -> HpaSpec:
+    """Return the HPA that most people write: one Pods metric and the defaults."""
+    return HpaSpec(
+        metrics=(Metric(metric=metric, target=target),), min_replicas=min_replicas, max_replicas=max_replicas
+    )
 
 
 def decide(spec: HpaSpec, memory: HpaMemory, signals: Signals) -> tuple[HpaMemory, Decision]:
     """Take one sync of the HPA."""
     at, current = signals.at, signals.spec_replicas
+    next_at = at + spec.sync_s
     if current is None:
-        return memory, _decision(spec, signals, target=None, why=Why.TARGET_UNKNOWN, detail="/scale cannot be read")
+        detail = "/scale cannot be read"
+        return memory, verdict(signals, target=None, why=Why.TARGET_UNKNOWN, detail=detail, next_at=next_at)
     # A controller that starts takes the replicas that it finds as its first recommendation.
     memory = memory if memory.recommendations else HpaMemory(recommendations=((at, current),), changes=memory.changes)
     if current == 0:
         detail = "the HPA is disabled: the target has zero replicas"
-        return memory, _decision(spec, signals, target=None, why=Why.ZEROED_BY_OWNER, detail=detail)
+        return memory, verdict(signals, target=None, why=Why.ZEROED_BY_OWNER, detail=detail, next_at=next_at)
     if not spec.min_replicas <= current <= spec.max_replicas:
         return _back_into_bounds(spec, memory, signals, current)
-    pods = grouped(spec.metric, signals)
-    wished = recommend(pods, spec.target, current)
+    have = counts(signals, current)
+    wished = together([proposal(metric, signals, have, spec.tolerances) for metric in spec.metrics], current)
     if wished is None:
-        return memory, _decision(spec, signals, target=current, why=Why.BLIND, detail="no pod has a sample")
-    return _follow(spec, memory, signals, pods=pods, wished=wished, current=current)
+        detail = "no metric has a value" if len(spec.metrics) == 1 else "a metric is lost, and the rest asks for less"
+        return memory, verdict(signals, target=current, why=Why.BLIND, detail=detail, next_at=next_at)
+    return follow(spec, memory, signals, wished=wished, current=current, seen=_seen(spec.metrics[0], signals))
 
 
-def _follow(
-    spec: HpaSpec, memory: HpaMemory, signals: Signals, *, pods: Pods, wished: int, current: int
+def _seen(metric: Metric, signals: Signals) -> tuple[str, dict[str, float]]:
+    """Return the first metric in words, and its numbers."""
+    if metric.source is not Source.PODS:
+        whole = summed(metric.metric, signals)
+        shown = "lost" if whole is None else f"{whole:.1f} in all"
+        return f"{metric.metric} {shown} against {metric.target:g}", {} if whole is None else {"metric_sum": whole}
+    pods = grouped(metric.metric, signals)
+    numbers = {"pods_missing": float(pods.missing), "pods_unready": float(pods.unready)}
+    if not pods.values:
+        return f"{metric.metric} lost against {metric.target:g}", numbers
+    mean = fmean(pods.values)
+    return f"{metric.metric} {mean:.1f} a pod against {metric.target:g}", numbers | {"metric_mean": mean}
+
+
+def follow(
+    spec: HpaSpec,
+    memory: HpaMemory,
+    signals: Signals,
+    *,
+    wished: int,
+    current: int,
+    seen: tuple[str, dict[str, float]],
 ) -> tuple[HpaMemory, Decision]:
-    """Go from what the metric asks for to what the windows, rates and bounds leave of it."""
+    """Go from what the metrics ask for to what the windows, rates and bounds leave of it."""
     at, past = signals.at, memory.recommendations
     if spec.behavior is None:
         stable = stabilized_plainly(spec.down_stabilization_s, past, at=at, desired=wished)
@@ -179,16 +147,16 @@ def _follow(
         least=spec.min_replicas,
         most=spec.max_replicas,
     )
-    mean = sum(pods.values) / len(pods.values)
-    decision = _decision(
-        spec,
+    detail, numbers = seen
+    decision = verdict(
         signals,
         target=target,
-        why=_reason(spec, wished=wished, stable=stable, target=target, current=current),
-        detail=f"{spec.metric} {mean:.1f} a pod against {spec.target:g}",
+        why=reason(wished=wished, stable=stable, target=target, current=current, bounds=spec.bounds),
+        detail=detail,
+        next_at=at + spec.sync_s,
         wished=wished,
         stable=stable,
-        numbers={"metric_mean": mean, "pods_missing": float(pods.missing), "pods_unready": float(pods.unready)},
+        numbers=numbers,
     )
     window_s = _window_s(spec)
     kept = tuple(dated for dated in past if dated[0] >= at - window_s)
@@ -220,44 +188,6 @@ def _back_into_bounds(spec: HpaSpec, memory: HpaMemory, signals: Signals, curren
     target = spec.max_replicas if above else spec.min_replicas
     why = Why.MAX_REPLICAS if above else Why.MIN_REPLICAS
     changes = _changed(spec, memory.changes, signals.at, target - current)
-    decision = _decision(spec, signals, target=target, why=why, detail=f"{current} is outside of the HPA's bounds")
+    detail = f"{current} is outside of the HPA's bounds"
+    decision = verdict(signals, target=target, why=why, detail=detail, next_at=signals.at + spec.sync_s)
     return HpaMemory(recommendations=memory.recommendations, changes=changes), decision
-
-
-def _reason(spec: HpaSpec, *, wished: int, stable: int, target: int, current: int) -> Why:
-    if target > stable:
-        # A rate on the way down holds back as stabilization does; Why has no name of its own for it.
-        return Why.MIN_REPLICAS if target == spec.min_replicas else Why.STABILIZATION
-    if target < stable and target == spec.max_replicas:
-        return Why.MAX_REPLICAS
-    if stable != wished:
-        return Why.STABILIZATION
-    return Why.SETTLED if target == current else Why.CONCURRENCY
-
-
-def _decision(
-    spec: HpaSpec,
-    signals: Signals,
-    *,
-    target: int | None,
-    why: Why,
-    detail: str,
-    wished: int | None = None,
-    stable: int | None = None,
-    numbers: dict[str, float] | None = None,
-) -> Decision:
-    ready = signals.count(ReplicaState.READY)
-    return Decision(
-        at=signals.at,
-        target=target,
-        spec_replicas=signals.spec_replicas,
-        why=why,
-        detail=detail,
-        next_at=signals.at + spec.sync_s,
-        want=wished,
-        want_down=stable,
-        ready=ready,
-        warming=signals.count(ReplicaState.STARTING),
-        terms=() if wished is None else (Term(name=Why.CONCURRENCY, replicas=float(wished)),),
-        numbers=numbers or {},
-    )

@@ -17,6 +17,19 @@ Dated = tuple[tuple[float, int], ...]
 
 PLAIN_UP_FACTOR = 2
 PLAIN_UP_LEAST = 4
+TOLERANCE = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tolerances:
+    """How far the ratio of metric to target may be from 1 before it is acted on, as shares."""
+
+    down: float = TOLERANCE
+    up: float = TOLERANCE
+
+    def within(self, ratio: float) -> bool:
+        """Whether a ratio is too close to 1 to act on; both edges are inside."""
+        return 1 - self.down <= ratio <= 1 + self.up
 
 
 class Select(StrEnum):
@@ -50,6 +63,7 @@ class ScalingRules:
     policies: tuple[RatePolicy, ...]
     stabilization_s: float
     select: Select = Select.MAX
+    tolerance: float = TOLERANCE
 
 
 DEFAULT_UP = ScalingRules(
@@ -73,6 +87,11 @@ class Behavior:
     def longest_s(self) -> float:
         """Seconds after which no event can matter any more."""
         return max((policy.period_s for rules in (self.up, self.down) for policy in rules.policies), default=0.0)
+
+    @property
+    def tolerances(self) -> Tolerances:
+        """The tolerances of both directions."""
+        return Tolerances(down=self.down.tolerance, up=self.up.tolerance)
 
 
 DEFAULT_BEHAVIOR = Behavior()

@@ -1,14 +1,18 @@
 """Stories of the HPA baseline: what it sees, remembers and does, sync by sync."""
 
+from dataclasses import replace
+
 import pytest
 
 from autoscaler.core.decision import Why
 from autoscaler.core.signals import PodSample, Presence, Replica, ReplicaState, Signals
-from simulator.baselines.hpa import HpaMemory, HpaSpec, PodsMetric, decide, grouped
+from simulator.baselines.hpa import HpaMemory, HpaSpec, PodsMetric, decide, of_one
+from simulator.baselines.hpa_metrics import Metric, Source, Target, grouped
+from simulator.baselines.hpa_rules import DEFAULT_DOWN, DEFAULT_UP, Behavior
 
 T0 = 1_700_000_000.0
-QUEUE_5 = HpaSpec(metric=PodsMetric.WAITING, target=5.0, min_replicas=2, max_replicas=20)
-PLAIN = HpaSpec(metric=PodsMetric.WAITING, target=5.0, min_replicas=2, max_replicas=20, behavior=None)
+QUEUE_5 = of_one(PodsMetric.WAITING, 5.0, min_replicas=2, max_replicas=20)
+PLAIN = replace(QUEUE_5, behavior=None)
 
 
 def replica(number: int, state: ReplicaState = ReplicaState.READY, started_at: float | None = T0) -> Replica:
@@ -42,7 +46,7 @@ def test_a_pending_pod_does_not_hold_back_a_scale_down_but_a_loading_one_does() 
     """Of two pods at half the target one goes beside a pending pod; a loading pod is taken to be at the target."""
     pending = replica(10, ReplicaState.STARTING, started_at=None)
     loading = replica(10, ReplicaState.STARTING)
-    spec = HpaSpec(metric=PodsMetric.WAITING, target=4.0, min_replicas=1, max_replicas=20)
+    spec = of_one(PodsMetric.WAITING, 4.0, min_replicas=1, max_replicas=20)
     _, alone = decide(spec, HpaMemory(), seen(0, [2.0, 2.0], others=(pending,)))
     _, beside = decide(spec, HpaMemory(), seen(0, [2.0, 2.0], others=(loading,)))
     assert (alone.want, beside.want) == (1, 2)
@@ -129,3 +133,59 @@ def test_its_memory_stays_small() -> None:
         memory, _ = decide(QUEUE_5, memory, seen(sync * 15.0, [float(sync % 11)] * (3 + sync % 5)))
     assert len(memory.recommendations) <= 22
     assert len(memory.changes.ups) + len(memory.changes.downs) <= 2
+
+
+def external(metric: PodsMetric, target: float, kind: Target = Target.AVERAGE_VALUE) -> Metric:
+    """Return an External metric."""
+    return Metric(metric=metric, target=target, source=Source.EXTERNAL, kind=kind)
+
+
+def test_an_average_value_knows_nothing_of_readiness_and_a_value_multiplies_ready_pods() -> None:
+    """Trap (a): sixty in flight are ten pods of six whoever is ready; as a Value they multiply only the ready ones."""
+    loading = tuple(replica(number, ReplicaState.STARTING) for number in (10, 11, 12))
+    seen_now = seen(0, [30.0, 30.0], others=loading)
+    average = HpaSpec(metrics=(external(PodsMetric.WAITING, 6.0),), min_replicas=1, max_replicas=50)
+    whole = HpaSpec(metrics=(external(PodsMetric.WAITING, 30.0, Target.VALUE),), min_replicas=1, max_replicas=50)
+    assert decide(average, HpaMemory(), seen_now)[1].want == 10
+    assert decide(whole, HpaMemory(), seen_now)[1].want == 4
+
+
+def test_loading_pods_that_export_zeros_dilute_the_mean_of_a_pods_metric() -> None:
+    """Trap (b): once a pod has a sample it is ready for the HPA, with an empty queue."""
+    _, alone = decide(QUEUE_5, HpaMemory(), seen(0, [10.0, 10.0]))
+    _, diluted = decide(QUEUE_5, HpaMemory(), seen(0, [10.0, 10.0, 0.0, 0.0]))
+    assert (alone.want, diluted.want) == (4, 4)
+    assert not diluted.moves
+
+
+@pytest.mark.parametrize(("stands", "target"), [(1, 5), (10, 20)])
+def test_the_larger_of_the_default_up_policies_counts(stands: int, target: int) -> None:
+    """Trap (h): from one replica four more in fifteen seconds, from ten twice as many."""
+    spec = replace(QUEUE_5, min_replicas=1, max_replicas=100)
+    assert decide(spec, HpaMemory(), seen(0, [1000.0] * stands))[1].target == target
+
+
+def test_of_several_metrics_the_largest_counts_and_a_lost_one_blocks_only_the_way_down() -> None:
+    """A queue that asks for four beats a KV cache that asks for one; with the KV cache lost, only down is blocked."""
+    metrics = (Metric(metric=PodsMetric.WAITING, target=5.0), Metric(metric=PodsMetric.KV_USE, target=0.6))
+    at_once = Behavior(down=replace(DEFAULT_DOWN, stabilization_s=0))
+    spec = replace(QUEUE_5, metrics=metrics, min_replicas=1, behavior=at_once)
+    ready = tuple(replica(number) for number in range(2))
+
+    def pool(waiting: float, kv: float | None) -> Signals:
+        samples = tuple(PodSample(pod=r.pod, at=T0, waiting=waiting, kv_ratio=kv) for r in ready)
+        return Signals(at=T0, spec_replicas=2, replicas=ready, samples=samples)
+
+    assert decide(spec, HpaMemory(), pool(10.0, 0.3))[1].want == 4
+    assert decide(spec, HpaMemory(), pool(10.0, None))[1].want == 4
+    assert decide(spec, HpaMemory(), pool(1.0, 0.2))[1].target == 1
+    lost = decide(spec, HpaMemory(), pool(1.0, None))[1]
+    assert (lost.target, lost.why) == (2, Why.BLIND)
+
+
+def test_each_direction_has_a_tolerance_of_its_own() -> None:
+    """Fifteen percent above the target is acted on by default and not with a tolerance of 20 % upwards."""
+    wide = replace(QUEUE_5, behavior=Behavior(up=replace(DEFAULT_UP, tolerance=0.2)))
+    signals = seen(0, [5.75] * 4)
+    assert decide(QUEUE_5, HpaMemory(), signals)[1].want == 5
+    assert decide(wide, HpaMemory(), signals)[1].want == 4
