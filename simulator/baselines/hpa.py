@@ -24,12 +24,14 @@ delays of informers and of the metrics adapter beyond the scrape's own (they wou
 phase of the sync. Nothing here knows of a cold start: that is the point of the comparison.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import fmean
+from typing import TypeAlias
 
 from autoscaler.core.decision import Decision, Why
 from autoscaler.core.signals import Signals
-from simulator.baselines.hpa_metrics import Metric, Source, counts, grouped, proposal, together
+from simulator.baselines.hpa_metrics import Counts, Metric, Source, counts, grouped, proposal, together
 from simulator.baselines.hpa_rules import (
     DEFAULT_BEHAVIOR,
     UNCHANGED,
@@ -43,7 +45,10 @@ from simulator.baselines.hpa_rules import (
 )
 from simulator.baselines.sight import Bounds, PodsMetric, reason, summed, verdict
 
-__all__ = ["HpaMemory", "HpaSpec", "PodsMetric", "decide", "follow", "of_one"]
+__all__ = ["HpaMemory", "HpaSpec", "PodsMetric", "decide", "of_one", "sync"]
+
+Seen: TypeAlias = tuple[str, dict[str, float]]
+"""What a metric said, in words and in numbers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +94,22 @@ def of_one(metric: PodsMetric, target: float, *, min_replicas: int, max_replicas
 
 def decide(spec: HpaSpec, memory: HpaMemory, signals: Signals) -> tuple[HpaMemory, Decision]:
     """Take one sync of the HPA."""
+
+    def wish(have: Counts) -> int | None:
+        return together([proposal(metric, signals, have, spec.tolerances) for metric in spec.metrics], have.spec)
+
+    return sync(spec, memory, signals, wish=wish, seen=lambda: _seen(spec.metrics[0], signals))
+
+
+def sync(
+    spec: HpaSpec,
+    memory: HpaMemory,
+    signals: Signals,
+    *,
+    wish: Callable[[Counts], int | None],
+    seen: Callable[[], Seen],
+) -> tuple[HpaMemory, Decision]:
+    """Take one sync of an HPA whose metrics wish for ``wish(counts)``, which is told as ``seen()``."""
     at, current = signals.at, signals.spec_replicas
     next_at = at + spec.sync_s
     if current is None:
@@ -101,15 +122,14 @@ def decide(spec: HpaSpec, memory: HpaMemory, signals: Signals) -> tuple[HpaMemor
         return memory, verdict(signals, target=None, why=Why.ZEROED_BY_OWNER, detail=detail, next_at=next_at)
     if not spec.min_replicas <= current <= spec.max_replicas:
         return _back_into_bounds(spec, memory, signals, current)
-    have = counts(signals, current)
-    wished = together([proposal(metric, signals, have, spec.tolerances) for metric in spec.metrics], current)
+    wished = wish(counts(signals, current))
     if wished is None:
         detail = "no metric has a value" if len(spec.metrics) == 1 else "a metric is lost, and the rest asks for less"
         return memory, verdict(signals, target=current, why=Why.BLIND, detail=detail, next_at=next_at)
-    return follow(spec, memory, signals, wished=wished, current=current, seen=_seen(spec.metrics[0], signals))
+    return _follow(spec, memory, signals, wished=wished, current=current, seen=seen())
 
 
-def _seen(metric: Metric, signals: Signals) -> tuple[str, dict[str, float]]:
+def _seen(metric: Metric, signals: Signals) -> Seen:
     """Return the first metric in words, and its numbers."""
     if metric.source is not Source.PODS:
         whole = summed(metric.metric, signals)
@@ -123,14 +143,14 @@ def _seen(metric: Metric, signals: Signals) -> tuple[str, dict[str, float]]:
     return f"{metric.metric} {mean:.1f} a pod against {metric.target:g}", numbers | {"metric_mean": mean}
 
 
-def follow(
+def _follow(
     spec: HpaSpec,
     memory: HpaMemory,
     signals: Signals,
     *,
     wished: int,
     current: int,
-    seen: tuple[str, dict[str, float]],
+    seen: Seen,
 ) -> tuple[HpaMemory, Decision]:
     """Go from what the metrics ask for to what the windows, rates and bounds leave of it."""
     at, past = signals.at, memory.recommendations
