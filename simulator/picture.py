@@ -62,8 +62,10 @@ def figure(columns: Sequence[Column], *, title: str) -> go.Figure:
             f"<b>{column.title}</b><br>{row}" if row is ROWS[0] else row for row in ROWS for column in columns
         ],
     )
+    known: set[str] = set()
     for number, column in enumerate(columns, start=1):
-        _draw(drawn, number, column)
+        _draw(drawn, number, column, known=frozenset(known))
+        known |= {track.name for track in column.tracks}
     for number in range(1, len(columns) + 1):
         drawn.update_xaxes(title_text="minutes", row=len(ROWS), col=number)
         drawn.update_yaxes(type="log", row=3, col=number)
@@ -79,7 +81,8 @@ def figure(columns: Sequence[Column], *, title: str) -> go.Figure:
     return drawn
 
 
-def _draw(drawn: go.Figure, number: int, column: Column) -> None:
+def _draw(drawn: go.Figure, number: int, column: Column, *, known: frozenset[str]) -> None:
+    """Draw one model; ``known`` are the runs that the legend has already."""
     first = number == 1
     ours, *others = column.tracks
     _line(drawn, ours, _arrivals(ours.entries), row=1, col=number, color="#2c3e50", name="arrivals", legend=first)
@@ -93,7 +96,8 @@ def _draw(drawn: go.Figure, number: int, column: Column) -> None:
         )
     for other, color in zip(others, OTHER_COLORS, strict=False):
         counts = [float(entry.signals.spec_replicas or 0) for entry in other.entries]
-        _line(drawn, other, counts, row=2, col=number, color=color, name=other.name, legend=first)
+        legend = other.name not in known
+        _line(drawn, other, counts, row=2, col=number, color=color, name=other.name, legend=legend)
     _moves(drawn, ours, number, legend=first)
     for track, color in zip(column.tracks, (OURS_COLOR, *OTHER_COLORS), strict=False):
         # The others are in the legend by their replicas; ours has areas there, and its line is met here first.
