@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import yaml
 
 VECTORS = Path(__file__).parent / "vectors"
-PEERS = ("hpa", "keda", "kpa", "aibrix", "ray", "watermark", "wva")
+PEERS = ("hpa", "keda", "kpa", "aibrix", "ray", "watermark", "wva", "dynamo")
 
 Vector: TypeAlias = Mapping[str, Any]
 Check: TypeAlias = Callable[[Vector], object]
