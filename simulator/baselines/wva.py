@@ -11,7 +11,8 @@ What is reproduced, and easily got wrong:
 
 - One replica at a time, and none while any is on its way: where the wish differs from what stands, or a pod gives no
   metrics yet, nothing is decided. With a cold start of minutes that is one replica in that time.
-- All saturated means a spare of 0, which scales up; a pod without a value counts as saturated.
+- All saturated means a spare of 0, which scales up; a pod without one of the values counts as saturated, as newer
+  releases have it.
 - It sets nothing itself. It exports ``wva_desired_replicas``, and an HPA divides that by an AverageValue of 1, with the
   HPA's tolerance: beyond ten replicas one more is within 10 %, the HPA does nothing, and WVA waits for its wish for
   ever. Upstream's samples end at ten replicas. ``behavior`` with a tolerance of 0 mends it.
