@@ -8,6 +8,10 @@ from typing import Any
 
 import click
 
+from simulator.cli_compare import compare
+from simulator.cli_run import report, run
+from simulator.cli_tune import tune
+
 
 class Commands(click.Group):
     """A group that answers a wrong call in one sentence and leaves quietly when it is interrupted."""
@@ -77,6 +81,9 @@ def demo(trace: str | None, policy: str | None, seed: int, coldstart_s: float, o
     replay.refuse_folder(out)
     replay.replay(replay.setups(trace, policy, seed=seed, coldstart_s=coldstart_s), out)
 
+
+for command in (run, report, compare, tune):
+    main.add_command(command)
 
 if __name__ == "__main__":
     main()

@@ -2,7 +2,7 @@
 
 import gzip
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -41,10 +41,27 @@ def write_all(journals: Mapping[Path, Iterable[Entry]]) -> None:
 
 
 def _fill(path: Path, entries: Iterable[Entry]) -> None:
-    # No name and no time in the header: they would make two runs of one seed differ.
-    with path.open("wb") as raw, gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0, compresslevel=1) as file:
+    with _compressed(path) as file:
         for entry in entries:
             file.write(encode(entry) + b"\n")
+
+
+@contextmanager
+def writer(path: Path) -> Iterator[Callable[[Entry], object]]:
+    """Yield what appends an entry to a file as it comes; the file appears if the block succeeds.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with whole(path) as part, _compressed(part) as file:
+        yield lambda entry: file.write(encode(entry) + b"\n")
+
+
+@contextmanager
+def _compressed(path: Path) -> Iterator[gzip.GzipFile]:
+    # No name and no time in the header: they would make two runs of one seed differ.
+    with path.open("wb") as raw, gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0, compresslevel=1) as file:
+        yield file
 
 
 def read(path: Path) -> Iterator[Entry]:

@@ -12,12 +12,10 @@ import numpy as np
 from rich.console import Console
 
 from autoscaler.core.policy import ScalingPolicy
-from autoscaler.core.policy_parts import Preset
 from autoscaler.footprint.prices import PriceList, PriceListError
 from autoscaler.journal import Entry
-from autoscaler.policyfile import parse
 from autoscaler.pricelist import shipped_prices
-from simulator import demo, picture, tables
+from simulator import demo, inputs, picture, tables
 from simulator.demo import (
     CHAT_CONCURRENCY_PER_POD,
     CHAT_NEED_REPLICAS,
@@ -194,27 +192,7 @@ def _policy(path: str | None, shipped: str) -> ScalingPolicy:
     Raises:
         click.ClickException: the file cannot be read, or what is wrong in it, or the simulator has no such engine.
     """
-    try:
-        text = (
-            resources.files("simulator").joinpath("data", shipped).read_text(encoding="utf-8")
-            if path is None
-            else Path(path).read_text(encoding="utf-8")
-        )
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise click.ClickException(f"cannot read the policy {path}: {reason}; give a YAML file by --policy") from error
-    documents = parse(text, path or shipped)
-    problems = [str(problem) for document in documents if document.policy is None for problem in document.problems]
-    if problems:
-        raise click.ClickException("\n".join(problems))
-    if len(documents) > 1:
-        raise click.ClickException(f"{path}: {len(documents)} policies; give a file with one, the simulator scales one")
-    found = documents[0].policy
-    if found is None:
-        raise click.ClickException(f"{path}: no policy in this file; give a YAML file with one by --policy")
-    if found.spec.engine.preset is not Preset.VLLM:
-        raise click.ClickException(
-            f"{path}: the simulated engine is vLLM, the policy's preset is {found.spec.engine.preset.value};"
-            " set spec.engine.preset to vllm"
-        )
-    return found
+    if path is not None:
+        return inputs.read_policy(Path(path))
+    text = resources.files("simulator").joinpath("data", shipped).read_text(encoding="utf-8")
+    return inputs.policy_of(text, shipped)

@@ -1,0 +1,97 @@
+"""What a user names on the command line, read: a policy, requests, a price, a new folder. An error is one sentence."""
+
+import os
+from pathlib import Path
+
+import click
+
+from autoscaler.core.policy import PolicySpec, ScalingPolicy
+from autoscaler.core.policy_parts import Preset
+from autoscaler.footprint.prices import PriceListError, price_of
+from autoscaler.policyfile import parse
+from autoscaler.pricelist import shipped_prices
+from simulator.traces import Trace, TraceError, load_trace
+
+SHORTEST_S = 600.0
+"""Traffic has to outlast the opening, which is not scored."""
+
+
+def read_policy(path: Path) -> ScalingPolicy:
+    """Return the one policy of a file, whose engine the simulator has.
+
+    Raises:
+        click.ClickException: the file cannot be read, or what is wrong in it, with its place.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise click.ClickException(f"cannot read the policy {path}: {reason}; give a YAML file") from error
+    return policy_of(text, str(path))
+
+
+def policy_of(text: str, place: str) -> ScalingPolicy:
+    """Return the one policy of a text; ``place`` is what messages call it.
+
+    Raises:
+        click.ClickException: what is wrong in it, more than one policy or none, or another engine than the simulator's.
+    """
+    documents = parse(text, place)
+    problems = [str(problem) for document in documents if document.policy is None for problem in document.problems]
+    if problems:
+        raise click.ClickException("\n".join(problems))
+    policies = [document.policy for document in documents if document.policy is not None]
+    if not policies:
+        raise click.ClickException(f"{place}: no policy in this file; give a YAML file with one")
+    if len(policies) > 1:
+        raise click.ClickException(f"{place}: {len(policies)} policies; give a file with one, the simulator scales one")
+    if policies[0].spec.engine.preset is not Preset.VLLM:
+        preset = policies[0].spec.engine.preset.value
+        raise click.ClickException(
+            f"{place}: the simulated engine is vLLM, the policy's preset is {preset}; set spec.engine.preset to vllm"
+        )
+    return policies[0]
+
+
+def read_requests(name_or_path: str) -> Trace:
+    """Return the requests of a shipped trace or of a file.
+
+    Raises:
+        click.ClickException: there is none, it cannot be used, or it is too short.
+    """
+    try:
+        trace = load_trace(name_or_path)
+    except TraceError as error:
+        raise click.ClickException(str(error)) from error
+    if trace.span_s < SHORTEST_S:
+        raise click.ClickException(
+            f"{name_or_path}: {len(trace):,} requests in {trace.span_s:.0f} s; give ten minutes of traffic or more"
+        )
+    return trace
+
+
+def price_usd_per_hour(spec: PolicySpec) -> float | None:
+    """Return the price of one of the policy's accelerators for an hour; None where it is not known.
+
+    Raises:
+        click.ClickException: the shipped price list is damaged.
+    """
+    try:
+        return price_of(spec.accelerator, shipped_prices()).usd_per_hour
+    except PriceListError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def new_folder(path: Path) -> Path:
+    """Make a folder for results that is not there yet, and return it.
+
+    Raises:
+        click.ClickException: it is there, or cannot be made.
+    """
+    if os.path.lexists(path):
+        raise click.ClickException(f"{path} is there already, nothing was overwritten; name another folder by --out")
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise click.ClickException(f"cannot make {path}: {error.strerror}; name another folder by --out") from error
+    return path

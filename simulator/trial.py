@@ -1,0 +1,91 @@
+"""A trial: one contender in one scenario, and what it came to, without keeping a journal.
+
+Requests are counted as their senders see them (``outcomes``), accelerator time as the ledger counts it: from the
+instant a device is assigned to a replica to the instant it is given back, whatever it does in between.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from autoscaler.core.policy import PolicySpec
+from autoscaler.journal import Entry, OutcomeStatus
+from simulator.outcomes import Outcomes, Promise, RequestTally
+from simulator.records import Records
+from simulator.run import Contender, Scenario, SimulatedWorld, run
+from simulator.telemetry import EPOCH_AT
+
+OPENING_S = 300.0
+"""The opening, in which every contender meets the traffic for the first time, is served and not scored."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a trial came to. ``moves`` are writes of another target; ``coldstarts`` came to their first Ready.
+
+    Requests that arrived in the first ``opening_s`` seconds are served and not scored; accelerator time is the whole.
+    """
+
+    contender: str
+    seed: int
+    outcomes: Outcomes
+    accelerator_hours: float
+    cost_usd: float | None
+    coldstarts: int
+    moves: int
+    peak_replicas: int
+    opening_s: float
+
+
+def promise_of(spec: PolicySpec, *, joint: bool) -> Promise:
+    """Return what a policy promises: its TTFT objective, and if ``joint`` also the one per output token."""
+    return Promise(ttft_s=spec.objectives.ttft_seconds, tpot_s=spec.objectives.itl_seconds if joint else None)
+
+
+def run_trial(
+    scenario: Scenario,
+    contender: Contender[Any, Any],
+    promise: Promise,
+    *,
+    price_usd_per_hour: float | None = None,
+    opening_s: float = OPENING_S,
+    on_entry: Callable[[Entry], object] = lambda _: None,
+    on_share: Callable[[float], object] = lambda _: None,
+) -> Result:
+    """Run a contender through a scenario; ``on_entry`` gets each tick, ``on_share`` the share of time that is done."""
+    world = SimulatedWorld(scenario)
+    span_s = scenario.trace.span_s
+    moves, peak = 0, 0
+    for entry, _ in run(scenario, contender, world):
+        moves += entry.outcome.status is OutcomeStatus.SCALED
+        peak = max(peak, len(entry.signals.replicas))
+        on_entry(entry)
+        on_share(min(1.0, (entry.at - EPOCH_AT) / span_s))
+    opening_s = min(opening_s, span_s / 2)
+    tally = RequestTally(promise, since_s=opening_s)
+    tally.add(world.cluster.requests())
+    history = world.cluster.history()
+    hours = held_s(history, world.cluster.now_s) * scenario.profile.accelerators_per_replica / 3600
+    return Result(
+        contender=contender.name,
+        seed=scenario.seed,
+        outcomes=tally.outcomes(),
+        accelerator_hours=hours,
+        cost_usd=None if price_usd_per_hour is None else hours * price_usd_per_hour,
+        coldstarts=int(np.count_nonzero(history["ready_s"] > 0)),
+        moves=moves,
+        peak_replicas=peak,
+        opening_s=opening_s,
+    )
+
+
+def held_s(lives: Records, until_s: float) -> float:
+    """Return the seconds for which replicas held a device: from scheduling (or order) to the end, or to ``until_s``."""
+    # One that was there from the beginning has no phases: it held its device since it was ordered.
+    begun_s = np.where(
+        np.isnan(lives["scheduled_s"]) & ~np.isnan(lives["ready_s"]), lives["ordered_s"], lives["scheduled_s"]
+    )
+    end_s = np.fmin(lives["deleted_s"], until_s)
+    return float(np.nansum(np.maximum(end_s - begun_s, 0.0)))

@@ -1,0 +1,134 @@
+"""Run, report, compare and tune, as users call them: the same bytes for the same seed, and nothing is overwritten."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from simulator.cli import main
+from simulator.compare import Case, evaluator, swept
+from simulator.outcomes import Promise
+from simulator.peers import PEERS, Style
+from tests.simulator.small_demo import bursty_trace, policy, write_csv
+from tests.simulator.test_cli import demo_policy
+
+
+def call(*arguments: str | Path) -> Result:
+    """Call the command in this process."""
+    return CliRunner().invoke(main, [*map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a trace, a policy, and a run of them."""
+    folder = tmp_path_factory.mktemp("experiments")
+    write_csv(folder / "mine.csv", bursty_trace())
+    (folder / "mine.yaml").write_text(demo_policy(), encoding="utf-8")
+    assert call("run", folder / "mine.yaml", folder / "mine.csv", "--out", folder / "one").exit_code == 0
+    return folder
+
+
+def test_the_same_seed_gives_the_same_bytes(inputs: Path) -> None:
+    """Everything that a run keeps follows from trace, policy, seed and versions."""
+    assert call("run", inputs / "mine.yaml", inputs / "mine.csv", "--out", inputs / "two").exit_code == 0
+    for name in ("run.json", "journal.jsonl.gz", "policy.yaml"):
+        assert (inputs / "one" / name).read_bytes() == (inputs / "two" / name).read_bytes()
+
+
+def test_a_run_names_what_it_follows_from(inputs: Path) -> None:
+    """The result holds digests, seed and versions, and a requests' count that is the trace's after the opening."""
+    facts = json.loads((inputs / "one" / "run.json").read_text())
+    assert {"trace", "policy_digest", "seed", "versions", "peer", "result"} <= facts.keys()
+    assert facts["result"]["outcomes"]["requests"] == int((bursty_trace().arrival_s >= 300).sum())
+
+
+def test_a_folder_that_is_there_is_never_overwritten(inputs: Path) -> None:
+    """One sentence, exit 1, and the folder as it was."""
+    before = (inputs / "one" / "run.json").read_bytes()
+    for command in (
+        ("run", inputs / "mine.yaml", inputs / "mine.csv"),
+        ("compare", inputs / "mine.yaml", "--trace", inputs / "mine.csv"),
+    ):
+        refused = call(*command, "--out", inputs / "one")
+        assert refused.exit_code == 1
+        assert "is there already, nothing was overwritten" in refused.stderr
+    assert (inputs / "one" / "run.json").read_bytes() == before
+
+
+def test_a_report_is_one_file_with_every_decision_explained(inputs: Path) -> None:
+    """It loads nothing from elsewhere, and a second one needs another name."""
+    page = inputs / "page.html"
+    assert call("report", inputs / "one", "--out", page).exit_code == 0
+    text = page.read_text()
+    assert "const decisions = [{" in text
+    assert 'src="http' not in text
+    assert call("report", inputs / "one", "--out", page).exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("run", "none.yaml", "azure-conv-2023"), "cannot read the policy none.yaml"),
+        (("run", "mine.yaml", "none.csv"), "no such trace"),
+        (("run", "mine.yaml", "mine.csv", "--peer", "hpaa"), "there are: ours"),
+        (("report", "nowhere"), "holds no run"),
+        (("compare", "mine.yaml", "--trace", "mine.csv", "--with", "ours,nobody"), "no peer nobody"),
+    ],
+)
+def test_a_wrong_input_is_one_sentence(
+    inputs: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], sentence: str
+) -> None:
+    """With what is wrong and what there is instead; nothing is made."""
+    monkeypatch.chdir(inputs)
+    found = call(*arguments, *(() if arguments[0] == "report" else ("--out", "never")))
+    assert found.exit_code in {1, 2}
+    assert sentence in found.stderr
+    assert "Traceback" not in found.stderr
+    assert not (inputs / "never").exists()
+
+
+def test_a_sweep_goes_on_until_the_best_lies_inside() -> None:
+    """From a grid that begins far too high, the HPA's target goes down to where it reaches what is wanted."""
+    case = Case(
+        policy=policy(), trace=bursty_trace(), copies=8, coldstart_s=60.0,
+        promise=Promise(ttft_s=2.5), price_usd_per_hour=None,
+    )  # fmt: skip
+    evaluate = evaluator(case, "hpa", Style.DEFAULT, (1,), jobs=1)
+    few = PEERS["hpa"].knob.__class__(name="in flight", grid=(100.0, 200.0), least=1.0, most=400.0)
+    *_, results = swept(few, evaluate, wanted=(0.9999,))
+    knobs = sorted(results)
+    assert knobs[0] < 100.0
+    points = [each for knob in knobs for each in results[knob]]
+    assert all(each.outcomes.requests == points[0].outcomes.requests for each in points)
+
+
+def test_one_core_and_two_give_the_same() -> None:
+    """Results are put in order before anything is made of them."""
+    case = Case(
+        policy=policy(), trace=bursty_trace(), copies=1, coldstart_s=60.0,
+        promise=Promise(ttft_s=2.5), price_usd_per_hour=None,
+    )  # fmt: skip
+    alone, together = (evaluator(case, "ours", Style.DEFAULT, (1, 2), jobs=jobs)((0.9,)) for jobs in (1, 2))
+    assert alone == together
+
+
+def test_an_interrupted_search_goes_on_as_if_it_had_not_been(inputs: Path) -> None:
+    """Sixteen settings at once, or eight and then eight more on another number of cores: the same policy is found."""
+    common = ("tune", inputs / "mine.yaml", "--trace", inputs / "mine.csv", "--seeds", "1")
+    assert call(*common, "--trials", "16", "--jobs", "2", "--out", inputs / "whole").exit_code == 0
+    assert call(*common, "--trials", "8", "--jobs", "1", "--out", inputs / "parts").exit_code == 0
+    again = call(*common, "--trials", "16", "--jobs", "1", "--resume", "--out", inputs / "parts")
+    assert again.exit_code == 0, again.stderr
+    for name in ("policy.yaml", "evidence.json"):
+        assert (inputs / "whole" / name).read_bytes() == (inputs / "parts" / name).read_bytes()
+    evidence = json.loads((inputs / "whole" / "evidence.json").read_text())
+    assert evidence["tried"] == 16
+    assert set(evidence["after"]) == {"train", "test"}
+
+
+def test_a_search_is_resumed_for_the_same_task_alone(inputs: Path) -> None:
+    """Settings that were tried on other input say nothing here; and what is no search cannot be gone on with."""
+    tune = ("tune", inputs / "mine.yaml", "--trace", inputs / "mine.csv", "--resume")
+    assert "on other input" in call(*tune, "--cold-start", "60", "--seeds", "1", "--out", inputs / "whole").stderr
+    assert "holds no search to resume" in call(*tune, "--out", inputs / "one").stderr
