@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autoscaler.core.signals import PodSample
+from autoscaler.footprint.states import pool_of
 from autoscaler.journal import Entry
 from simulator.demo import Frame
 from simulator.score import FirstTokens
@@ -67,7 +68,9 @@ class LiveView:
             return
         self._next_plain_s[name] = second + PLAIN_EVERY_S
         facts = _facts(frame, self._tokens[name])
-        shown = ", ".join(f"{label} {facts[label]}" for label in ("time", "arrivals", "waiting", "replicas", "in time"))
+        shown = ", ".join(
+            f"{label} {facts[label]}" for label in ("time", "arrivals", "waiting", "replicas", "pre-warm", "in time")
+        )
         self._console.print(f"{name}: {shown}", soft_wrap=True, markup=False, highlight=False)
 
     def drawn(self) -> RenderableType:
@@ -113,7 +116,8 @@ def _facts(frame: Frame, tokens: FirstTokens) -> dict[str, str]:
         "batch fill": _fill(samples, slots),
         "KV cache": _mean(sample.kv_ratio for sample in samples),
         "in time": f"{tokens.in_time / tokens.counted:.2%} so far" if tokens.counted else "no request yet",
-        "replicas": f"{_replicas(entry)}, {decision.prewarm} pre-warm",
+        "replicas": _replicas(entry),
+        "pre-warm": f"{pool_of(decision)} of them, sharing the work",
     }
 
 

@@ -72,6 +72,8 @@ def _tell(console: Console, setups: list[Setup], kept: Journals) -> None:
     for setup, found in scores:
         console.print(tables.footprint(setup, found))
         console.print()
+    console.print(tables.FOOTPRINT_NOTE, markup=False, highlight=False)
+    console.print()
     names = [setup.policy.metadata.name for setup in setups]
     console.print(tables.coldstarts([(name, kept[name, demo.OURS][-1]) for name in names]))
     console.print()

@@ -7,10 +7,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from autoscaler.footprint.ledger import AcceleratorState, apportion
+from autoscaler.footprint.states import pool_of
 from autoscaler.journal import Entry
 from simulator.demo import OURS, SETTLING_S, Setup
 from simulator.score import Latency, Score
 
+FOOTPRINT_NOTE = "prewarm: pooled replicas that did nothing; a pool that shares the work is busy."
 _SHOWN_STATES = (
     AcceleratorState.BUSY,
     AcceleratorState.IDLE,
@@ -77,7 +79,7 @@ def footprint(setup: Setup, scores: Sequence[Score]) -> Table:
 
 def coldstarts(learnt: Sequence[tuple[str, Entry]]) -> Table:
     """Return what the cold start is believed to be now, and the horizon and pool it leads to."""
-    headings = ("samples", "p50", "p75", "horizon", "hold of a\nsurplus", "pre-warm\npool now")
+    headings = ("samples", "p50", "p75", "horizon", "hold of a\nsurplus", "pre-warm pool\nnow, shared")
     table = _table("The measured cold start, and what follows from it", ("model",), headings)
     for model, entry in learnt:
         numbers = entry.decision.numbers
@@ -86,7 +88,7 @@ def coldstarts(learnt: Sequence[tuple[str, Entry]]) -> Table:
             model,
             "unknown" if samples is None else f"{samples:.0f}",
             *(_whole_s(numbers.get(name)) for name in ("coldstart_p50_s", "coldstart_p75_s", "horizon_s", "hold_s")),
-            str(entry.decision.prewarm),
+            str(pool_of(entry.decision)),
         )
     return table
 

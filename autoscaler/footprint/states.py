@@ -23,9 +23,11 @@ A counter that fell is a restarted engine: the fall is no evidence of work, a va
 Where counters rose and both gauges were 0, the *whole* interval is busy: the busy seconds within it could only be
 derived from a sum of request latencies, which the signals do not carry. So busy is an upper bound, to within a tick.
 
-On purpose means: the larger of the policy's minimum and what the decision in force wanted; and its whole target where
-a person or the fail-safe set it (pin, prewarm minimum, fail-safe). Busy replicas use that count up first, then the
-oldest Ready ones. Surplus that waits out the stabilization window is idle.
+On purpose means two counts, the larger of which holds. One is a floor: the policy's minimum, and the whole target where
+a person or the fail-safe set it (pin, minimum, fail-safe); busy replicas use it up first. The other is the pool: what
+the decision in force holds above present need, less surplus that only waits out the stabilization window. The pool
+shares the work, so often all of it is busy; as many quiet replicas are pre-warm, the oldest Ready ones first, and
+what is quiet beyond both counts is idle. Who decides without a pool (a ratio of a metric to its target) has none.
 
 Memory keeps, for each pod's uid, the instant up to which it was charged. So nothing is charged twice or left out when
 a pod is first seen late, is missing from a snapshot, or is reported gone twice; a pod that vanishes without a report
@@ -49,7 +51,7 @@ GAP_TICKS = 3
 FORGET_MS = 3_600_000
 _WORK_COUNTERS = ("finished_requests", "prompt_tokens", "generation_tokens", "ttft_count", "itl_count", "tpot_count")
 _TOKEN_COUNTERS = ("prompt_tokens", "generation_tokens")
-_ON_PURPOSE = frozenset({Why.PIN, Why.PREWARM_MIN, Why.MIN_REPLICAS, Why.FAIL_SAFE})
+_FLOORS = frozenset({Why.PIN, Why.MIN_REPLICAS, Why.FAIL_SAFE})
 
 
 class _Activity(Enum):
@@ -86,12 +88,13 @@ class Account:
 class LedgerMemory:
     """What the next entry needs: since when the ledger is kept, the last instant, and the accounts by pod uid.
 
-    ``on_purpose`` is the number of replicas that the decision in force holds deliberately.
+    ``on_purpose`` and ``pool`` are the floor and the pool of the decision in force, in replicas.
     """
 
     since_ms: int
     at_ms: int
     on_purpose: int = 0
+    pool: int = 0
     accounts: dict[str, Account] = field(default_factory=dict)
 
 
@@ -132,7 +135,7 @@ def account(memory: LedgerMemory | None, entry: Entry, terms: Terms) -> tuple[Le
         return memory, ()
     samples = _present(entry.signals)
     spans = [span for replica in entry.signals.replicas for span in _spans(memory, replica, samples, at_ms, terms)]
-    rows = _rows(entry.policy, terms, _judged(spans, memory.on_purpose))
+    rows = _rows(entry.policy, terms, _judged(spans, memory.on_purpose, memory.pool))
     return _remember(memory, entry, samples, at_ms, terms), rows
 
 
@@ -265,13 +268,13 @@ def _tokens_stood_still(first: PodSample | None, last: PodSample | None, *, fres
     return any(all(getattr(sample, name) is not None for sample in ends) for name in _TOKEN_COUNTERS)
 
 
-def _judged(spans: list[_Span], on_purpose: int) -> list[tuple[AcceleratorState, int, int]]:
+def _judged(spans: list[_Span], on_purpose: int, pool: int) -> list[tuple[AcceleratorState, int, int]]:
     ready = [span for span in spans if span.state is None]
     busy = sum(1 for span in ready if span.activity is _Activity.BUSY)
     quiet = sorted(
         (span for span in ready if span.activity is _Activity.QUIET), key=lambda span: (span.rank, span.start_ms)
     )
-    spare = max(0, on_purpose - busy)
+    spare = max(pool, on_purpose - busy)
     judged = [(span.state, span.start_ms, span.end_ms) for span in spans if span.state is not None]
     for index, span in enumerate(quiet):
         state = AcceleratorState.PREWARM if index < spare else AcceleratorState.IDLE
@@ -303,9 +306,15 @@ def _rows(policy: str, terms: Terms, judged: list[tuple[AcceleratorState, int, i
     )
 
 
+def pool_of(decision: Decision) -> int:
+    """Return the pre-warm pool of a decision: replicas above present need that are wanted, not only held a while."""
+    surplus = max(0, (decision.target or 0) - decision.want) if decision.want is not None else 0
+    return max(0, decision.prewarm - surplus)
+
+
 def _on_purpose(decision: Decision, terms: Terms) -> int:
-    target = decision.target if decision.why in _ON_PURPOSE else None
-    return max(terms.min_replicas, decision.want or 0, target or 0)
+    target = decision.target if decision.why in _FLOORS else None
+    return max(terms.min_replicas, target or 0)
 
 
 def _remember(
@@ -323,5 +332,6 @@ def _remember(
         since_ms=memory.since_ms,
         at_ms=at_ms,
         on_purpose=_on_purpose(entry.decision, terms),
+        pool=pool_of(entry.decision),
         accounts=accounts,
     )

@@ -41,6 +41,7 @@ def entry(
     *replicas: Replica,
     samples: tuple[PodSample, ...] = (),
     want: int | None = None,
+    prewarm: int = 0,
     target: int | None = None,
     why: Why = Why.UTILIZATION,
 ) -> Entry:
@@ -50,7 +51,9 @@ def entry(
         policy_digest="d",
         at=at,
         signals=Signals(at=at, spec_replicas=len(replicas), replicas=replicas, samples=samples),
-        decision=Decision(at=at, target=target, spec_replicas=1, why=why, detail="", next_at=at + 15, want=want),
+        decision=Decision(
+            at=at, target=target, spec_replicas=1, why=why, detail="", next_at=at + 15, want=want, prewarm=prewarm
+        ),
         outcome=Outcome(status=OutcomeStatus.UNCHANGED),
     )
 
@@ -163,22 +166,33 @@ def test_a_crash_loop_is_failed_and_not_warming() -> None:
 
 
 @pytest.mark.parametrize(
-    ("want", "target", "why", "floor", "expected"),
+    ("want", "prewarm", "target", "why", "floor", "expected"),
     [
-        (2, 3, Why.STABILIZATION, 0, {BUSY: 30_000, PREWARM: 30_000, IDLE: 30_000}),
-        (None, 3, Why.BLIND, 0, {BUSY: 30_000, IDLE: 60_000}),
-        (1, 3, Why.PIN, 0, {BUSY: 30_000, PREWARM: 60_000}),
-        (0, 3, Why.STABILIZATION, 3, {BUSY: 30_000, PREWARM: 60_000}),
+        (3, 1, 3, Why.BURST, 0, {BUSY: 30_000, PREWARM: 30_000, IDLE: 30_000}),
+        (2, 2, 3, Why.STABILIZATION, 0, {BUSY: 30_000, PREWARM: 30_000, IDLE: 30_000}),
+        (3, 0, 3, Why.CONCURRENCY, 0, {BUSY: 30_000, IDLE: 60_000}),
+        (None, 0, 3, Why.BLIND, 0, {BUSY: 30_000, IDLE: 60_000}),
+        (1, 2, 3, Why.PIN, 0, {BUSY: 30_000, PREWARM: 60_000}),
+        (0, 0, 3, Why.STABILIZATION, 3, {BUSY: 30_000, PREWARM: 60_000}),
     ],
-    ids=["wanted", "nothing wanted", "pinned", "the policy's minimum"],
+    ids=[
+        "a pool of one",
+        "a pool of one and a surplus of one that waits out its hold",
+        "three wanted, none of them as a pool: an HPA's ratio",
+        "nothing wanted",
+        "pinned",
+        "the policy's minimum",
+    ],
 )
 def test_what_the_policy_holds_on_purpose_is_prewarm(
-    want: int | None, target: int, why: Why, floor: int, expected: dict[AcceleratorState, int]
+    want: int | None, prewarm: int, target: int, why: Why, floor: int, expected: dict[AcceleratorState, int]
 ) -> None:
-    """Quiet replicas are pre-warm up to what is held on purpose, busy ones counted first; the rest is idle."""
+    """Quiet replicas are pre-warm up to the pool, or to a floor that busy ones use up first; the rest is idle."""
     pods = ready("a"), ready("b"), ready("c")
     quiet = tuple(sample(0, pod) for pod in "ab")
-    first = entry(0, *pods, samples=(*quiet, sample(0, "c", running=1.0)), want=want, target=target, why=why)
+    first = entry(
+        0, *pods, samples=(*quiet, sample(0, "c", running=1.0)), want=want, prewarm=prewarm, target=target, why=why
+    )
     last = entry(15, *pods, samples=(*quiet, sample(15, "c")), want=0)
     assert totals(account_all([first, last], dataclasses.replace(TERMS, min_replicas=floor))) == expected
 

@@ -7,6 +7,7 @@ from functools import cache
 import pytest
 from rich.console import Console
 
+from autoscaler.footprint.states import pool_of
 from simulator import demo
 from simulator.demo import Frame
 from simulator.live import LiveView
@@ -60,7 +61,8 @@ def test_it_shows_the_figures_of_the_newest_frame() -> None:
     assert "0:11:00" in text
     assert f"{entry.decision.numbers['arrival_rps']:.1f} requests/s" in text
     assert f"{sum(sample.waiting or 0 for sample in entry.signals.samples):.0f} requests" in text
-    assert f"{entry.decision.ready} ready, {entry.decision.warming} warming, {entry.decision.prewarm} pre-warm" in text
+    assert f"{entry.decision.ready} ready, {entry.decision.warming} warming" in text
+    assert f"{pool_of(entry.decision)} of them, sharing the work" in text
     assert f"{entry.decision.spec_replicas} → {entry.decision.target} ({entry.decision.why.value})" in text
     for other in frame.entries[1:]:
         assert f"{other.decision.ready} ready, {other.decision.warming} warming" in text

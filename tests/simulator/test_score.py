@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from decimal import Decimal
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from autoscaler.core.decision import Decision, Why
 from autoscaler.core.signals import PodSample, Presence, Replica, ReplicaState, Signals
 from autoscaler.footprint.ledger import AcceleratorState, micro_usd_per_hour
+from autoscaler.footprint.states import pool_of
 from autoscaler.journal import Entry, Outcome, OutcomeStatus
 from simulator.records import TTFT_EDGES_S
 from simulator.score import FirstTokens, Latency, Score, score
@@ -83,6 +85,19 @@ def test_the_attainment_is_the_true_one_but_for_what_no_scrape_saw(number: int) 
     true = 1 - late / len(table)
     assert found.attainment is not None
     assert abs(found.attainment - true) <= unseen / len(table) + 1e-9
+
+
+@RUNS
+def test_who_holds_no_pool_has_no_prewarm_time(number: int) -> None:
+    """Quiet replicas of an HPA are idle but for its minimum; ours has pre-warm time only while it held a pool."""
+    run = told(number)
+    spent = scored(run).ledger.ms.get(AcceleratorState.PREWARM, 0)
+    if number:
+        assert all(pool_of(entry.decision) == 0 for entry in run.entries)
+    held_ms = sum(
+        1000 * (after.at - before.at) * max(1, pool_of(before.decision)) for before, after in pairwise(run.entries)
+    )
+    assert 0 <= spent <= held_ms
 
 
 @RUNS

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from autoscaler.footprint.ledger import AcceleratorState, Line
+from autoscaler.footprint.states import pool_of
 from simulator import tables
 from simulator.demo import OURS
 from simulator.score import Latency, Score, score
@@ -87,7 +88,7 @@ def test_the_cold_start_table_tells_what_was_learnt_and_what_follows() -> None:
     assert "…" not in text
     figures = text.splitlines()[-1].replace(" s", "").split()
     names = ("coldstart_samples", "coldstart_p50_s", "coldstart_p75_s", "horizon_s", "hold_s")
-    assert figures == ["chat", *(f"{entry.decision.numbers[name]:.0f}" for name in names), str(entry.decision.prewarm)]
+    assert figures == ["chat", *(f"{entry.decision.numbers[name]:.0f}" for name in names), str(pool_of(entry.decision))]
     assert float(figures[1]) > 5
 
 
