@@ -9,7 +9,7 @@ from rich.table import Table
 from autoscaler.footprint.ledger import AcceleratorState, apportion
 from autoscaler.footprint.states import pool_of
 from autoscaler.journal import Entry
-from simulator.demo import OURS, SETTLING_S, Setup
+from simulator.demo import SETTLING_S, Setup
 from simulator.score import Latency, Score
 
 FOOTPRINT_NOTE = "prewarm: pooled replicas that did nothing; a pool that shares the work is busy."
@@ -68,10 +68,6 @@ def footprint(setup: Setup, scores: Sequence[Score]) -> Table:
         ms = dict.fromkeys(_SHOWN_STATES, 0)
         for state, spent in score.ledger.ms.items():
             ms[state if state in ms else AcceleratorState.UNKNOWN] += spent
-        if score.name != OURS:
-            # Nobody else keeps a pool: what their replicas do not do is idle.
-            ms[AcceleratorState.IDLE] += ms[AcceleratorState.PREWARM]
-            ms[AcceleratorState.PREWARM] = 0
         parts = apportion(list(ms.values()), 1000)
         table.add_row(score.name, *map(str, parts), str(sum(parts)), dollars(score.cost_usd))
     return table
