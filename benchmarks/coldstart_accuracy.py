@@ -15,11 +15,8 @@ versions and machine, and `passed`.
 """
 
 import json
-import platform
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +24,7 @@ import click
 import numpy as np
 
 from autoscaler.core.coldstart import ENGINE_START_S
+from benchmarks.machine import machine, versions
 from benchmarks.recordings import read_csv, required_profiles
 from simulator.startup_physics import EngineStart, Host, Line, ModelFiles, StartPhysics, engine_start
 
@@ -284,9 +282,7 @@ def main() -> None:
     result = figures(required_profiles())
     for phase, error in by_phase(leave_one_model_out(measured_starts(required_profiles()))).items():
         click.echo(f"{phase:12} {error['mean_s']:6.2f} s, off by {error['error_s']:.2f} s", err=True)
-    machine = {"machine": platform.machine(), "system": platform.platform(), "python": sys.version.split()[0]}
-    versions = {name: version(name) for name in ("numpy", "inference-autoscaler")}
-    click.echo(json.dumps(result | {"versions": versions, "machine": machine}))
+    click.echo(json.dumps(result | {"versions": versions("numpy"), "machine": machine()}))
 
 
 if __name__ == "__main__":

@@ -13,12 +13,9 @@ seed, versions and machine.
 
 import json
 import math
-import platform
 import random
-import sys
 import time
 from dataclasses import dataclass, field
-from importlib.metadata import version
 
 import click
 import numpy
@@ -26,6 +23,7 @@ import numpy
 from autoscaler.core.decide import decide, initial
 from autoscaler.core.policy import PolicySpec
 from autoscaler.core.signals import PodSample, Replica, ReplicaState, Signals
+from benchmarks.machine import machine, versions
 
 TICK_S = 15.0
 DAY_TICKS = 5760
@@ -184,9 +182,7 @@ def _figures(spent_us: list[float], cpu_us: list[float], came_us: list[float], f
 @click.option("--ticks", default=DAY_TICKS, show_default=True, type=click.IntRange(min=1), help="Ticks of 15 s.")
 def main(seed: int, ticks: int) -> None:
     """Time the decision over a day of ticks."""
-    machine = {"machine": platform.machine(), "system": platform.platform(), "python": sys.version.split()[0]}
-    versions = {name: version(name) for name in ("numpy", "pydantic", "inference-autoscaler")}
-    click.echo(json.dumps(run(seed, ticks) | {"versions": versions, "machine": machine}))
+    click.echo(json.dumps(run(seed, ticks) | {"versions": versions("numpy", "pydantic"), "machine": machine()}))
 
 
 if __name__ == "__main__":

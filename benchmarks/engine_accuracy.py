@@ -10,17 +10,15 @@ the fit), of the load tests by accelerator and model, what other ways to run the
 """
 
 import json
-import platform
-import sys
 import time
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import click
 
 from benchmarks.fit_profiles import fitted_name, grid_profile
+from benchmarks.machine import machine, versions
 from benchmarks.recordings import (
     RecordedRun,
     ServingPoint,
@@ -146,10 +144,8 @@ def main(seed: int, seeds: int, variants: bool) -> None:
         figures["variants"] = {name: summary(held_out_errors(points, way)) for name, way in VARIANTS.items()}
     for name in ("grid", "held_out", "prior"):
         click.echo(f"load tests, {name}: {tests[name]['all']}", err=True)
-    machine = {"machine": platform.machine(), "system": platform.platform(), "python": sys.version.split()[0]}
-    versions = {name: version(name) for name in ("numpy", "numba", "scipy", "inference-autoscaler")}
     took = {"seed": seed, "seeds": seeds, "seconds": round(time.perf_counter() - begun_s, 1)}
-    click.echo(json.dumps(figures | took | {"versions": versions, "machine": machine}))
+    click.echo(json.dumps(figures | took | {"versions": versions("numpy", "numba", "scipy"), "machine": machine()}))
 
 
 if __name__ == "__main__":

@@ -175,7 +175,8 @@ def _sentence(method: str, path: str, status: int, answer: object) -> str:
     said = answer.get("message", "") if isinstance(answer, dict) else ""
     place = "/".join(path.strip("/").split("/")[1:])
     if status == 403:
-        return f"forbidden: {said or place}; the verb '{_VERBS[method]}' is needed on {place}; {GRANT}"
+        # The server's own words name the verb, which the method does not tell: a list and a get are both a GET.
+        return f"forbidden: {said or f'no right to {_VERBS[method]} {place}'}; {GRANT}"
     if status == 401:
         return f"unauthorized: the API server does not accept the credentials for {place}; renew the token"
     return f"{said or 'no message'} (HTTP {status}, {_VERBS[method]} {place})"

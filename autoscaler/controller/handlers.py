@@ -182,6 +182,7 @@ class Controller:
             member.next_at = member.driver.step(at)
         except Exception:  # One policy's fault must not keep the others from being decided.
             logger.exception("%s: the step failed; its target is left as it is", member.key)
+            self.metrics.step_failures.labels(member.who.namespace, member.who.name).inc()
 
     def _note(self, member: Member, entry: Entry, memory: Memory) -> None:
         member.entries.append(entry)

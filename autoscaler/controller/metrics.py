@@ -43,6 +43,9 @@ class ControllerMetrics:
         self.query_errors = Counter(
             f"{PREFIX}_query_errors", "Failed Prometheus queries.", ("prometheus",), registry=self.registry
         )
+        self.step_failures = Counter(
+            f"{PREFIX}_step_failures", "Steps that failed by a fault of ours.", _POLICY, registry=self.registry
+        )
         self.waiting_entries = self._gauge("waiting_entries", "Journal entries that a failed write left waiting.", ())
         self.ghosts = Counter(
             f"{PREFIX}_swept_objects", "Objects that the watch had lost and a list swept out.", registry=self.registry
