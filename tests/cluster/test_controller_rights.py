@@ -116,7 +116,9 @@ def test_a_write_on_what_is_no_longer_so_is_refused(cluster: LocalCluster, names
         pytest.param("Chatbot", "apps/v1", "no kind Chatbot", id="no-such-kind"),
         pytest.param("Deployment", "nowhere.io/v1", "no kind Deployment in nowhere.io/v1", id="no-such-group"),
         pytest.param("ConfigMap", "v1", "no /scale", id="no-scale"),
-        pytest.param("ReplicationController", "v1", 'cannot get resource "replicationcontrollers/scale"', id="not-granted"),
+        pytest.param(
+            "ReplicationController", "v1", 'cannot get resource "replicationcontrollers/scale"', id="not-granted"
+        ),
     ],
 )
 def test_a_target_that_cannot_be_scaled_says_why(
