@@ -45,7 +45,11 @@ def load_trace(name_or_path: str | os.PathLike[str]) -> Trace:
     if text in SHIPPED_TRACES:
         data = resources.files("simulator").joinpath("data", SHIPPED_TRACES[text]).read_bytes()
         return parse_azure(text, text, decode_text(text, data))
-    if not Path(text).exists():
+    try:
+        there = Path(text).exists()
+    except OSError:
+        there = True  # A name too long, or no right to look: the reader says which.
+    if not there:
         names = ", ".join(SHIPPED_TRACES)
         raise TraceError(f"{text}: no such trace; give a CSV file in Azure's form, or one of: {names}")
     return read_azure_csv(text)

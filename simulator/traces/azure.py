@@ -6,7 +6,7 @@ import io
 import os
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,11 +14,17 @@ import numpy as np
 
 from simulator.traces.trace import MAX_TOKENS, Trace, TraceError
 
-_STAMP = re.compile(
-    r"(?P<date>(19[7-9][0-9]|2[01][0-9]{2})-[0-9]{2}-[0-9]{2})[ T](?P<clock>[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?)"
-    r"(Z|(?P<sign>[+-])(?P<hours>[0-9]{2}):?(?P<minutes>[0-9]{2}))?$"
-)
 AZURE_COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
+# numpy alone would read 1700000000 as a year, "now" as this second, and drop an offset.
+_TIME = re.compile(
+    r"(?P<date>(?P<year>\d{4})-\d{2}-\d{2})[ T](?P<time>\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?)"
+    r" ?(Z|(?P<sign>[+-])(?P<hours>[01]\d|2[0-3]):?(?P<minutes>[0-5]\d))?",
+    re.ASCII,
+)
+_FIRST_YEAR, _LAST_YEAR = 1970, 2199
+_WHOLE = re.compile(r"[+-]?\d{1,18}", re.ASCII)
+_TOLD = 60
+"""Characters of a wrong field that a message tells; a field may be megabytes long."""
 
 
 def read_azure_csv(path: str | os.PathLike[str]) -> Trace:
@@ -33,7 +39,9 @@ def read_azure_csv(path: str | os.PathLike[str]) -> Trace:
     except FileNotFoundError:
         raise TraceError(f"{path}: no such trace; give a CSV file in Azure's form") from None
     except OSError as error:
-        raise TraceError(f"{path}: cannot be read ({error.strerror}); give a readable CSV file") from None
+        raise TraceError(f"{str(path)[:200]}: cannot be read ({error.strerror}); give a readable CSV file") from None
+    except ValueError:
+        raise TraceError("the name of the trace has a NUL character; give a CSV file in Azure's form") from None
     name = path.name.removesuffix(".gz").removesuffix(".csv")
     return parse_azure(name, str(path), decode_text(str(path), data))
 
@@ -60,21 +68,18 @@ def parse_azure(name: str, place: str, text: str) -> Trace:
     Raises:
         TraceError: wrong columns, a broken row, falling times, a row twice, or no row at all.
     """
-    rows = csv.reader(io.StringIO(text))
-    header = next(rows, None)
+    lines = _lines(place, text)
+    _, header = next(lines, (0, None))
     if header is None:
         raise TraceError(f"{place}: the file is empty; give a header and one row per request")
     missing = [column for column in AZURE_COLUMNS if column not in header]
     if missing:
         raise TraceError(
-            f"{place}, line 1: no column {' and '.join(missing)} (found: {', '.join(header)});"
+            f"{place}, line 1: no column {' and '.join(missing)} (found: {', '.join(header)[:_TOLD]});"
             f" the header must name {', '.join(AZURE_COLUMNS)}"
         )
     columns = [header.index(column) for column in AZURE_COLUMNS]
-    try:
-        parsed = [(rows.line_num, _row(place, rows.line_num, row, columns)) for row in rows if row]
-    except csv.Error as error:
-        raise TraceError(f"{place}, line {rows.line_num}: {error}; repair or drop the line") from None
+    parsed = [(line, _row(place, line, row, columns)) for line, row in lines if row]
     if not parsed:
         raise TraceError(f"{place}: no request after the header; give one row per request")
     _refuse_disorder(place, parsed)
@@ -85,6 +90,16 @@ def parse_azure(name: str, place: str, text: str) -> Trace:
         prompt_tokens=np.array([row[1] for _, row in parsed], dtype=np.int32),
         output_tokens=np.array([row[2] for _, row in parsed], dtype=np.int32),
     )
+
+
+def _lines(place: str, text: str) -> Iterator[tuple[int, list[str]]]:
+    rows = csv.reader(io.StringIO(text))
+    try:
+        for row in rows:
+            yield rows.line_num, row
+    except csv.Error as error:
+        remedy = "give one request per line, comma-separated"
+        raise TraceError(f"{place}, line {rows.line_num}: no CSV ({error}); {remedy}") from None
 
 
 Row = tuple[np.datetime64, int, int]
@@ -100,32 +115,31 @@ def _row(place: str, line: int, row: Sequence[str], columns: Sequence[int]) -> R
 
 
 def _time(place: str, line: int, text: str) -> np.datetime64:
-    # numpy alone would read "1900" as a year, "now" as the present, and wrap what nanoseconds cannot hold.
-    found = _STAMP.match(text)
-    try:
-        if found is None:
-            raise ValueError
-        stamp = np.datetime64(f"{found['date']}T{found['clock']}", "ns")
-        stamp -= np.timedelta64(_offset_minutes(found["sign"], found["hours"], found["minutes"]), "m")
-    except ValueError:
-        raise TraceError(
-            f'{place}, line {line}: TIMESTAMP "{text[:40]}" is no time between 1970 and 2199; '
-            "write UTC as in 2023-11-16 18:15:46.6805900"
-        ) from None
-    return stamp
+    found = _TIME.fullmatch(text)
+    if found is not None and _FIRST_YEAR <= int(found["year"]) <= _LAST_YEAR:
+        try:
+            stamp = np.datetime64(f"{found['date']}T{found['time']}", "ns")
+        except ValueError:
+            pass  # A month 13 or a minute 60.
+        else:
+            return stamp - _offset(found) if found["sign"] else stamp
+    raise TraceError(
+        f'{place}, line {line}: TIMESTAMP "{text[:_TOLD]}" is no time between {_FIRST_YEAR} and {_LAST_YEAR};'
+        " write UTC as in 2023-11-16 18:15:46.6805900"
+    )
 
 
-def _offset_minutes(sign: str | None, hours: str | None, minutes: str | None) -> int:
-    east = 60 * int(hours or 0) + int(minutes or 0)
-    return -east if sign == "-" else east
+def _offset(found: re.Match[str]) -> np.timedelta64:
+    """Return how far a time with an offset is ahead of UTC."""
+    minutes = 60 * int(found["hours"]) + int(found["minutes"])
+    return np.timedelta64(-minutes if found["sign"] == "-" else minutes, "m")
 
 
 def _tokens(place: str, line: int, text: str, column: int) -> int:
     name = AZURE_COLUMNS[column]
-    try:
-        value = int(text)
-    except ValueError:
-        raise TraceError(f'{place}, line {line}: {name} "{text}" is no whole number; give a token count') from None
+    if _WHOLE.fullmatch(text) is None:
+        raise TraceError(f'{place}, line {line}: {name} "{text[:_TOLD]}" is no whole number; give a token count')
+    value = int(text)
     if not 0 <= value <= MAX_TOKENS:
         raise TraceError(f"{place}, line {line}: {name} is {value}; give a token count between 0 and {MAX_TOKENS}")
     return value

@@ -95,6 +95,49 @@ def test_a_broken_file_gets_one_sentence_with_its_place(tmp_path: Path, text: st
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        *("1700000000", "1700000000.5", "20231116", "2023", "0", "now", "today", "NaT", "18:15:46", "2023-11-16"),
+        *("1969-12-31 23:59:59", "2200-01-01 00:00:00", "9999-01-01 00:00:00", "2023-13-01 00:00:00"),
+        *("2023-02-30 00:00:00", "2023-11-16 24:00:01", "2023-11-16 18:15:46+25:00", "2023-11-16 18:15:46 CET"),
+        *("２０２３-11-16 18:15:46", "2023-11-16 18:15:46.0000000001"),
+    ],
+)
+def test_what_is_no_time_is_refused_and_not_judged_as_one(tmp_path: Path, stamp: str) -> None:
+    """Unix seconds are no year, "now" is not in a trace, and what would overflow is told."""
+    path = write(tmp_path, HEADER + f"{stamp},1,2\n{stamp},3,4\n")
+    with pytest.raises(TraceError, match=r"line 2: TIMESTAMP .* is no time between 1970 and 2199; write UTC"):
+        read_azure_csv(path)
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_offset_is_taken_into_account_without_a_warning(tmp_path: Path) -> None:
+    """Times in several zones are one order of instants; the same instant is the same time."""
+    stamps = (
+        *("2023-11-16T18:00:00Z", "2023-11-16 20:00:30+02:00", "2023-11-16 13:01:00.5-0500"),
+        *("2023-11-16 18:02:00+00:00", "2023-11-16 18:03"),
+    )
+    path = write(tmp_path, HEADER + "".join(f"{stamp},1,2\n" for stamp in stamps))
+    assert read_azure_csv(path).arrival_s.tolist() == [0.0, 30.0, 60.5, 120.0, 180.0]
+
+
+def test_what_csv_itself_cannot_read_is_one_sentence(tmp_path: Path) -> None:
+    """A field beyond the reader's limit, as in a file of one endless line."""
+    path = write(tmp_path, HEADER + '"' + "x" * 200_000 + "\n")
+    with pytest.raises(TraceError, match=r"line \d+: no CSV \(.*\); give one request per line"):
+        read_azure_csv(path)
+
+
+def test_a_name_that_no_file_can_have_is_one_sentence() -> None:
+    """Too long, or with a NUL in it: told in a line that can still be read."""
+    with pytest.raises(TraceError, match="cannot be read") as caught:
+        read_azure_csv("x" * 5000)
+    assert len(str(caught.value)) < 400
+    with pytest.raises(TraceError, match="NUL"):
+        read_azure_csv("a\0b")
+
+
 def test_a_missing_file_names_the_traces_that_exist(tmp_path: Path) -> None:
     """A typing error in a name is answered with the names."""
     with pytest.raises(TraceError, match=r"no such trace.*azure-conv-2023"):
