@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.code_sizes import FUNCTION_LINES_MAX, MODULE_LINES_MAX, functions, modules
+from benchmarks.code_sizes import FUNCTION_LINES_MAX, MODULE_LINES_MAX, functions, measure, modules, verdicts
 
 ROOT = Path(__file__).resolve().parent.parent
 CORE_MAY_IMPORT = {
@@ -67,6 +67,16 @@ def test_the_core_imports_nothing_of_the_product_but_itself() -> None:
         froms = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module}
         ours = {name for name in froms if name.startswith("autoscaler")}
         assert {name for name in ours if not name.startswith("autoscaler.core")} == set(), file
+
+
+def test_the_sizes_are_told_with_their_targets_and_verdicts() -> None:
+    """A figure without its target says nothing; what is deployed is measured like the rest."""
+    figures = measure(ROOT)
+    told = {what: kept for what, _, _, kept in verdicts(figures)}
+    assert told["module, longest"] == (figures["module_lines_max"] <= MODULE_LINES_MAX)
+    missed = {what: kept for what, _, _, kept in verdicts({**figures, "function_lines_max": 71.0})}
+    assert not missed["function, longest"]
+    assert any(file.is_relative_to(ROOT / "deploy") for file in CODE)
 
 
 def test_the_product_has_exactly_one_protocol() -> None:
