@@ -45,6 +45,25 @@ def test_a_good_file_gives_its_policy() -> None:
     assert (document.line, document.problems) == (1, ())
 
 
+@pytest.mark.parametrize("name", ["Chat", "my chat", "../../etc", "-a", "a-", "a..b", "chat/x", "ä", "[red]x", "a\\n"])
+@pytest.mark.parametrize("field", ["name", "namespace"])
+def test_a_name_that_no_object_can_have_is_refused_at_its_place(field: str, name: str) -> None:
+    """The API server would refuse it, and a name becomes a part of paths: told with file, line and path."""
+    text = GOOD.replace("  name: chat\n", f'  name: chat\n  namespace: "{name}"\n', 1)
+    if field == "name":
+        text = GOOD.replace("  name: chat\n", f'  name: "{name}"\n', 1)
+    (problem,) = problems(text)
+    assert problem.startswith(f"{4 if field == 'name' else 5}:")
+    assert f"metadata.{field}" in problem
+
+
+def test_names_with_dots_are_good_and_namespaces_with_dots_are_not() -> None:
+    """A name is a DNS subdomain, a namespace is one label of at most 63 characters."""
+    assert problems(GOOD.replace("name: chat", "name: llama-3.1.chat", 1)) == []
+    assert len(problems(GOOD.replace("  name: chat\n", "  name: chat\n  namespace: a.b\n", 1))) == 1
+    assert len(problems(GOOD.replace("  name: chat\n", f"  name: chat\n  namespace: {'a' * 64}\n", 1))) == 1
+
+
 @pytest.mark.parametrize("file", sorted((ROOT / "policies").rglob("*.yaml")), ids=lambda file: file.stem)
 def test_every_shipped_policy_is_good(file: Path) -> None:
     """What we ship has no problem."""
