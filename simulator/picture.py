@@ -14,14 +14,27 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from autoscaler.core.signals import ReplicaState
+from autoscaler.footprint.states import pool_of
 from autoscaler.journal import Entry, OutcomeStatus
 from simulator.journalfile import whole
 from simulator.score import FirstTokens
 from simulator.telemetry import EPOCH_AT
 
-ROWS = ("Demand: requests a second", "Replicas", "Requests waiting", "In time so far (share of first tokens)")
+ROWS = (
+    "Demand: requests a second",
+    "Replicas (areas: ours by state; lines: the HPA's ready and starting)",
+    "Requests waiting",
+    "In time so far (share of first tokens)",
+)
 OURS_COLOR, READY_COLOR, WARMING_COLOR = "#0b5fa5", "#9cc9ec", "#f4b860"
+PREWARM_COLOR, DRAINING_COLOR = "#cfe6d4", "#c9c4bd"
 OTHER_COLORS = ("#c0392b", "#7f8c8d", "#8e44ad")
+
+
+_MARK = '<meta name="generator" content="inference-autoscaler simulator">'
+_STYLE = "<style>html, body {margin: 0} #demo {height: 100vh !important; min-height: 900px}</style>"
+_DIVISION = b'<div id="demo" class="plotly-graph-div"'
+"""What pictures have had before they had the mark."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,19 +47,37 @@ class Track:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One model as it is drawn: ours first, then the others. ``objective_s`` is the TTFT objective."""
+    """One model as it is drawn: ours first, then the others.
+
+    ``objective_s`` is the TTFT objective, ``attainment`` the share of requests that shall keep it.
+    """
 
     title: str
     objective_s: float
+    attainment: float | None = None
     tracks: tuple[Track, ...]
 
 
 def write(path: Path, columns: Sequence[Column], *, title: str) -> None:
     """Write the picture as one HTML file, whole or not at all."""
     drawn = figure(columns, title=title)
+    # As high as the window, which the style holds above a height that can be read.
+    drawn.update_layout(height=None, autosize=True)
+    config = {"displaylogo": False, "responsive": True}
     with whole(path) as part:
         # A fixed id for the division: a random one would make two runs of one seed differ.
-        drawn.write_html(part, include_plotlyjs=True, full_html=True, div_id="demo", config={"displaylogo": False})
+        page = drawn.to_html(include_plotlyjs=True, full_html=True, div_id="demo", config=config)
+        part.write_text(page.replace("<head>", f"<head>{_MARK}{_STYLE}", 1), encoding="utf-8")
+
+
+def is_ours(path: Path) -> bool:
+    """Return whether a file is a picture that ``write`` wrote, so that it may be written again.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    page = path.read_bytes() if path.is_file() else b""
+    return _MARK.encode() in page or _DIVISION in page
 
 
 def figure(columns: Sequence[Column], *, title: str) -> go.Figure:
@@ -59,19 +90,18 @@ def figure(columns: Sequence[Column], *, title: str) -> go.Figure:
         horizontal_spacing=0.06,
         row_heights=[0.2, 0.4, 0.2, 0.2],
         subplot_titles=[
-            f"<b>{column.title}</b><br>{row}" if row is ROWS[0] else row for row in ROWS for column in columns
+            f"<b>{escape(column.title)}</b><br>{row}" if row is ROWS[0] else row for row in ROWS for column in columns
         ],
     )
-    known: set[str] = set()
+    named: set[str] = set()
     for number, column in enumerate(columns, start=1):
-        _draw(drawn, number, column, known=frozenset(known))
-        known |= {track.name for track in column.tracks}
+        _draw(drawn, number, column, named)
     for number in range(1, len(columns) + 1):
         drawn.update_xaxes(title_text="minutes", row=len(ROWS), col=number)
         drawn.update_yaxes(type="log", row=3, col=number)
         drawn.update_yaxes(tickformat=".0%", row=4, col=number)
     drawn.update_layout(
-        title={"text": title, "x": 0.01},
+        title={"text": escape(title), "x": 0.01},
         template="plotly_white",
         height=1150,
         hovermode="closest",
@@ -81,30 +111,45 @@ def figure(columns: Sequence[Column], *, title: str) -> go.Figure:
     return drawn
 
 
-def _draw(drawn: go.Figure, number: int, column: Column, *, known: frozenset[str]) -> None:
-    """Draw one model; ``known`` are the runs that the legend has already."""
-    first = number == 1
+def _draw(drawn: go.Figure, number: int, column: Column, named: set[str]) -> None:
+    """Draw one model; ``named`` are the names that stand in the legend already."""
     ours, *others = column.tracks
-    _line(drawn, ours, _arrivals(ours.entries), row=1, col=number, color="#2c3e50", name="arrivals", legend=first)
-    for state, color, label in (
-        (ReplicaState.READY, READY_COLOR, "ready"),
-        (ReplicaState.STARTING, WARMING_COLOR, "warming"),
-    ):
-        counts = [float(entry.signals.count(state)) for entry in ours.entries]
-        _line(
-            drawn, ours, counts, row=2, col=number, color=color, name=f"{ours.name}: {label}", legend=first, stack="n"
-        )
+    _line(drawn, ours, _arrivals(ours.entries), row=1, col=number, color="#2c3e50", name="arrivals", named=named)
+    for label, color, counts in _states(ours.entries):
+        name = f"{ours.name}: {label}"
+        _line(drawn, ours, counts, row=2, col=number, color=color, name=name, named=named, stack="n")
     for other, color in zip(others, OTHER_COLORS, strict=False):
         counts = [float(entry.signals.spec_replicas or 0) for entry in other.entries]
-        legend = other.name not in known
-        _line(drawn, other, counts, row=2, col=number, color=color, name=other.name, legend=legend)
-    _moves(drawn, ours, number, legend=first)
+        _line(drawn, other, counts, row=2, col=number, color=color, name=other.name, named=named)
+    _moves(drawn, ours, number, named)
     for track, color in zip(column.tracks, (OURS_COLOR, *OTHER_COLORS), strict=False):
-        # The others are in the legend by their replicas; ours has areas there, and its line is met here first.
-        legend = first and track is ours
-        _line(drawn, track, _waiting(track.entries), row=3, col=number, color=color, name=track.name, legend=legend)
+        _line(drawn, track, _waiting(track.entries), row=3, col=number, color=color, name=track.name, named=named)
         shares = _in_time(track.entries, column.objective_s)
-        _line(drawn, track, shares, row=4, col=number, color=color, name=track.name, legend=False)
+        _line(drawn, track, shares, row=4, col=number, color=color, name=track.name, named=named)
+    if column.attainment is not None:
+        text = f"objective {column.attainment:.0%}"
+        note = {"annotation_text": text, "annotation_position": "bottom right", "annotation_font_size": 11}
+        drawn.add_hline(y=column.attainment, row=4, col=number, line_dash="dot", line_color="#555555", **note)
+
+
+def _states(entries: Sequence[Entry]) -> tuple[tuple[str, str, list[float]], ...]:
+    """Return (label, color, replicas at each entry) of the states; the pool shares the work of those that are ready."""
+    ready = [entry.signals.count(ReplicaState.READY) for entry in entries]
+    pool = [min(pool_of(entry.decision), many) for entry, many in zip(entries, ready, strict=True)]
+    return (
+        ("ready", READY_COLOR, [float(many - spare) for many, spare in zip(ready, pool, strict=True)]),
+        ("ready, pre-warm", PREWARM_COLOR, [float(spare) for spare in pool]),
+        ("warming", WARMING_COLOR, [float(entry.signals.count(ReplicaState.STARTING)) for entry in entries]),
+        ("draining", DRAINING_COLOR, [float(entry.signals.count(ReplicaState.DRAINING)) for entry in entries]),
+    )
+
+
+def _is_new(name: str, named: set[str]) -> bool:
+    """Return whether a name is not in the legend yet, and take it down."""
+    if name in named:
+        return False
+    named.add(name)
+    return True
 
 
 def _line(
@@ -116,7 +161,7 @@ def _line(
     col: int,
     color: str,
     name: str,
-    legend: bool,
+    named: set[str],
     stack: str | None = None,
 ) -> None:
     line = go.Scatter(
@@ -124,7 +169,7 @@ def _line(
         y=values,
         name=name,
         legendgroup=name,
-        showlegend=legend,
+        showlegend=_is_new(name, named),
         mode="lines",
         line={"color": color, "width": 0 if stack else 1.6, "shape": "hv"},
         stackgroup=stack,
@@ -133,14 +178,14 @@ def _line(
     drawn.add_trace(line, row=row, col=col)
 
 
-def _moves(drawn: go.Figure, track: Track, col: int, *, legend: bool) -> None:
+def _moves(drawn: go.Figure, track: Track, col: int, named: set[str]) -> None:
     moved = [entry for entry in track.entries if entry.outcome.status is OutcomeStatus.SCALED]
     marks = go.Scatter(
         x=_minutes(moved),
         y=[entry.decision.target for entry in moved],
         name="decisions",
         legendgroup="decisions",
-        showlegend=legend,
+        showlegend=_is_new("decisions", named),
         mode="markers",
         marker={
             "color": OURS_COLOR,

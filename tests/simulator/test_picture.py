@@ -3,11 +3,13 @@
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from autoscaler.core.signals import ReplicaState
 from autoscaler.journal import OutcomeStatus
 from simulator import picture
 from simulator.picture import Column, Track
@@ -78,9 +80,31 @@ def test_each_name_is_in_the_legend_once() -> None:
     drawn = picture.figure([column("chat"), column("code")], title="A test")
     names = [trace.name for trace in drawn.data if trace.showlegend]
     assert len(names) == len(set(names))
-    assert {"ours", "HPA queue 5", "HPA conc. 40", "arrivals", "ours: ready", "ours: warming", "decisions"} == set(
-        names
-    )
+    states = {f"ours: {state}" for state in ("ready", "ready, pre-warm", "warming", "draining")}
+    assert {"ours", "HPA queue 5", "HPA conc. 40", "arrivals", "decisions", *states} == set(names)
+
+
+def test_the_areas_sum_to_every_replica_that_there_is() -> None:
+    """Ready, the pre-warm pool among them, warming and draining: no replica twice, none left out."""
+    drawn = picture.figure([column()], title="A test")
+    areas = [trace for trace in drawn.data if trace.stackgroup]
+    gone = {ReplicaState.GONE, ReplicaState.FAILED}
+    for number, entry in enumerate(told(0).entries):
+        there = sum(replica.state not in gone for replica in entry.signals.replicas)
+        assert sum(area.y[number] for area in areas) == there
+    pool = next(area for area in areas if "pre-warm" in area.name)
+    assert max(pool.y) > 0
+
+
+def test_the_objective_is_a_line_and_names_are_no_markup() -> None:
+    """The share that shall be in time is drawn where the shares are; what a user named is shown as it is."""
+    odd = replace(column("<b>chat"), attainment=0.99)
+    drawn = picture.figure([odd], title="<i>mine")
+    assert [shape.y0 for shape in drawn.layout.shapes] == [0.99]
+    assert drawn.layout.title.text == "&lt;i&gt;mine"
+    texts = [note.text for note in drawn.layout.annotations]
+    assert any("&lt;b&gt;chat" in text for text in texts)
+    assert "objective 99%" in texts
 
 
 def test_the_same_journals_give_the_same_bytes(html: Path, tmp_path: Path) -> None:
