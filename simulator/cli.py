@@ -1,8 +1,12 @@
 """The simulator's command line. What a command needs is imported when it runs, so that ``--help`` is quick."""
 
-import math
+import codecs
+import errno
+import io
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +16,36 @@ from simulator.cli_compare import compare
 from simulator.cli_run import report, run
 from simulator.cli_tune import tune
 
+_PLAIN = {"–": "-", "×": "x", "→": "->", "≤": "<=", "…": "...", "·": "."}
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """Return what stands for characters that a stream's encoding does not have."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lost = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(character, "?") for character in lost), error.end
+
 
 class Commands(click.Group):
     """A group that answers a wrong call in one sentence and leaves quietly when it is interrupted."""
 
     def main(self, args: Sequence[str] | None = None, *more: Any, **extra: Any) -> Any:  # noqa: ANN401
         """Run a command; exit 1 or 2 with one sentence on stderr, or 130 after Ctrl-C."""
+        codecs.register_error("plain", _plain)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="plain")
         try:
-            sys.exit(super().main(args, *more, **{**extra, "standalone_mode": False}))
+            code = super().main(args, *more, **{**extra, "standalone_mode": False})
+            sys.stdout.flush()
+            sys.exit(code)
+        except OSError as error:
+            if error.errno not in {errno.ENOSPC, errno.EIO}:
+                raise
+            _drop_output()
+            click.echo(f"Error: cannot print: {error.strerror}; print to a terminal or a file with room", err=True)
+            sys.exit(1)
         except click.ClickException as error:
             if isinstance(error, click.UsageError) and not isinstance(error, click.exceptions.NoArgsIsHelpError):
                 error.ctx = None  # without it click prints no usage around the sentence
@@ -29,14 +55,37 @@ class Commands(click.Group):
             sys.exit(130)
 
 
+def _drop_output() -> None:
+    """Let what is still to be printed go nowhere, so that the interpreter does not fail on it as it ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _named(_: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Return a name, or fail where it is empty or cannot be one: an empty one would be the present folder."""
+    if value is not None and (not value.strip() or "\0" in value):
+        raise click.BadParameter("it is empty; name a file or folder, or leave the option out", param=param)
+    return value
+
+
 class Seconds(click.FloatRange):
-    """A number of seconds within bounds; NaN, which no comparison catches, is out of them."""
+    """A number of seconds within bounds; NaN, which no comparison catches, is out of them.
+
+    ``because`` is the reason of the upper bound, for whoever is above it.
+    """
+
+    def __init__(self, least: float, most: float, *, because: str) -> None:
+        super().__init__(least, most)
+        self._most = most
+        self._least = least
+        self._because = because
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401
         """Return the number, or fail with its bounds."""
-        number: float = super().convert(value, param, ctx)
-        if math.isnan(number):
-            self.fail(f"{value} is not in the range {self._describe_range()}.", param, ctx)
+        number: float = click.FLOAT.convert(value, param, ctx)
+        if not self._least <= number <= self._most:
+            why = f" {self._because}" if number > self._most else ""
+            self.fail(f"{value} is not in the range {self._describe_range()}.{why}", param, ctx)
         return number
 
 
@@ -53,22 +102,30 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--trace", metavar="FILE", help="Another trace, in the form of Azure's CSV; replaces both models.")
-@click.option("--policy", metavar="FILE", help="Another ScalingPolicy; without --trace it scales the chat traffic.")
+@click.option(
+    "--trace", metavar="FILE", callback=_named, help="Another trace, in the form of Azure's CSV; replaces both models."
+)
+@click.option(
+    "--policy",
+    metavar="FILE",
+    callback=_named,
+    help="Another ScalingPolicy; without --trace it scales the chat traffic.",
+)
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True, help="Seed of jitter and cold starts."
 )
 @click.option(
     "--cold-start",
     "coldstart_s",
-    type=Seconds(1, 3600),
+    type=Seconds(1, 1200, because="Decisions look at most 20 minutes ahead, so no longer start can be planned for."),
     default=120.0,
     show_default=True,
     metavar="SECONDS",
     help="Median of the simulated cold start.",
 )
-@click.option("--out", type=click.Path(path_type=Path), default=Path("out/demo"), show_default=True, help="Folder.")
-def demo(trace: str | None, policy: str | None, seed: int, coldstart_s: float, out: Path) -> None:
+@click.option("--out", callback=_named, default="out/demo", show_default=True, metavar="FOLDER", help="Folder.")
+@click.option("--fast", is_flag=True, help="Do not slow the live view down to what one can follow.")
+def demo(*, trace: str | None, policy: str | None, seed: int, coldstart_s: float, out: str, fast: bool) -> None:
     """Replay an hour of real traffic: ours beside the HPA, live, with table and picture.
 
     \b
@@ -78,8 +135,9 @@ def demo(trace: str | None, policy: str | None, seed: int, coldstart_s: float, o
     """  # noqa: D301 - click reads the backspace
     from simulator import replay  # noqa: PLC0415 - the engine's compiler and the plots take seconds to import
 
-    replay.refuse_folder(out)
-    replay.replay(replay.setups(trace, policy, seed=seed, coldstart_s=coldstart_s), out)
+    folder = Path(out)
+    replay.refuse_folder(folder)
+    replay.replay(replay.setups(trace, policy, seed=seed, coldstart_s=coldstart_s), folder, fast=fast)
 
 
 for command in (run, report, compare, tune):

@@ -5,6 +5,7 @@ that a viewer sees what each of them does at the same simulated minute, however 
 journals are written to files, and every figure that is shown at the end is read back from there.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from heapq import merge
@@ -14,15 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autoscaler.core import capacity
 from autoscaler.core import decide as core
 from autoscaler.core.policy import PolicySpec, ScalingPolicy
+from autoscaler.core.policy_parts import Mode
 from autoscaler.footprint.prices import PriceList, price_of
 from autoscaler.journal import Entry, digest
 from simulator import journalfile
 from simulator.baselines import hpa
-from simulator.profiles import EngineProfile, load_profile
+from simulator.profiles import EngineProfile, ProfileError, load_profile
+from simulator.records import BLOCK_TOKENS, MAX_SEQS
 from simulator.run import Contender, Scenario, run
 from simulator.score import Score, score
 from simulator.startup import StartupModel
@@ -41,26 +45,26 @@ START_UTILIZATION = 0.6
 OPENING_S = 300.0
 MOST_REQUESTS = 1_000_000
 """A trace of few small requests would need more copies than memory holds to fill a fleet."""
-# What people run today: five waiting requests a pod is the threshold of vLLM's own KEDA and HPA examples. The target in
-# flight has no such default: each traffic wants another. These are the best of a sweep on the very trace that follows,
-# which no one has in advance; for a trace of the user's own it is that of the conversations.
 HPA_WAITING_PER_POD = 5.0
-CHAT_CONCURRENCY_PER_POD = 40.0
-CODE_CONCURRENCY_PER_POD = 2.0
+"""The threshold of vLLM's own KEDA and HPA examples."""
+CHAT_IN_FLIGHT_PER_POD = 40.0
+"""What a careful person would find for the first trace: of 30 to 80 the target with 99 % in time and fewest hours."""
+CODE_IN_FLIGHT_PER_POD = 2.0
+"""The same for the second trace: of 1 to 5, where none comes to 99 %, near the most in time and the fewest hours."""
 _SHORT = {hpa.PodsMetric.WAITING: "queue", hpa.PodsMetric.CONCURRENCY: "conc."}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """One model of the demo: its policy, its scenario, and the price of one of its accelerators for an hour.
-
-    ``concurrency_per_pod`` is what the HPA on requests in flight is given as its target.
-    """
+    """One model of the demo: its policy, its scenario, and the price of one of its accelerators for an hour."""
 
     policy: ScalingPolicy
     scenario: Scenario
     price_usd_per_hour: float | None
-    concurrency_per_pod: float = CHAT_CONCURRENCY_PER_POD
+    in_flight_per_pod: float = CHAT_IN_FLIGHT_PER_POD
+    """The concurrency target of the HPA beside ours."""
+    in_flight_is_swept: bool = False
+    """Whether that target was found by a sweep on this very trace and policy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,15 +80,23 @@ class Frame:
     share: float
 
 
+def too_long(trace: Trace, profile: EngineProfile) -> NDArray[np.bool_]:
+    """Return which requests (N,) one replica's KV cache cannot hold: an engine refuses them as they come."""
+    tokens = np.maximum(trace.prompt_tokens, 1.0) + np.maximum(trace.output_tokens, 1.0)
+    return np.asarray(np.ceil(tokens / BLOCK_TOKENS) > profile.kv_blocks, dtype=np.bool_)
+
+
 def work_replicas(trace: Trace, profile: EngineProfile, span_s: float | None = None) -> float:
     """Return the mean need of a trace in replicas: work a second, and the slots that running requests take.
 
     Work of a request as in the core: w = b·p + (c + d·k)·o with k = p + o/2 tokens of KV cache. The mean is over
-    ``span_s`` seconds, the trace's own span if None.
+    ``span_s`` seconds, the trace's own span if None. Requests that no replica can hold are no work.
     """
     span_s = trace.span_s if span_s is None else span_s
+    served = ~too_long(trace, profile)
     # As in the engine: at least one token is computed and one is yielded.
-    prompt, output = np.maximum(trace.prompt_tokens, 1.0), np.maximum(trace.output_tokens, 1.0)
+    prompt = np.maximum(trace.prompt_tokens[served], 1.0)
+    output = np.maximum(trace.output_tokens[served], 1.0)
     work_s = profile.b_s * prompt + (profile.c_s + profile.d_s * (prompt + output / 2)) * output
     demand = float(work_s.sum()) / span_s
     in_flight = float(output.sum()) / span_s * profile.a_s
@@ -93,7 +105,8 @@ def work_replicas(trace: Trace, profile: EngineProfile, span_s: float | None = N
 
 def copies_for(trace: Trace, profile: EngineProfile, need_replicas: float) -> int:
     """Return how many copies of a trace need about so many replicas in the mean, as far as memory allows."""
-    copies = round(need_replicas / work_replicas(trace, profile))
+    need = work_replicas(trace, profile)
+    copies = round(need_replicas / need) if need > 0 else 1
     return max(1, min(copies, MOST_REQUESTS // len(trace)))
 
 
@@ -104,10 +117,21 @@ def first_replicas(trace: Trace, profile: EngineProfile, least: int, most: int) 
 
 
 def profile_of(policy: ScalingPolicy) -> EngineProfile:
-    """Return the engine that a policy describes: its step time, slots and KV cache; what it leaves out, as shipped."""
+    """Return the engine that a policy describes: its step time, slots and KV cache; what it leaves out, as shipped.
+
+    Raises:
+        ProfileError: such an engine cannot serve, or has more slots than the simulator holds.
+    """
     shipped, spec = load_profile(PROFILE), policy.spec
     steps = capacity.known(spec)
     slots = spec.engine.max_sequences or shipped.max_num_seqs
+    if slots > MAX_SEQS:
+        raise ProfileError(f"the simulator holds {MAX_SEQS:,} sequences; lower spec.engine.maxSequences {slots:,}")
+    if spec.engine.kv_tokens is not None and spec.engine.kv_tokens < BLOCK_TOKENS:
+        raise ProfileError(
+            f"spec.engine.kvTokens {spec.engine.kv_tokens} is less than a block of the KV cache;"
+            f" give what the engine reports, at least {BLOCK_TOKENS}"
+        )
     return replace(
         shipped,
         name=f"{spec.model.name} on {spec.accelerator.count_per_replica} × {spec.accelerator.class_}",
@@ -133,7 +157,6 @@ def setup(
     seed: int,
     coldstart_s: float,
     prices: PriceList,
-    concurrency_per_pod: float = CHAT_CONCURRENCY_PER_POD,
 ) -> Setup:
     """Return one model of the demo, with as many copies of its trace as need about ``need_replicas`` in the mean."""
     profile = profile_of(policy)
@@ -150,18 +173,18 @@ def setup(
         grace_s=spec.scale_down.drain_grace_seconds,
     )
     price = price_of(spec.accelerator, prices).usd_per_hour
-    return Setup(policy=policy, scenario=scenario, price_usd_per_hour=price, concurrency_per_pod=concurrency_per_pod)
+    return Setup(policy=policy, scenario=scenario, price_usd_per_hour=price)
 
 
-def contenders(
-    spec: PolicySpec, concurrency_per_pod: float = CHAT_CONCURRENCY_PER_POD
-) -> tuple[Contender[Any, Any], ...]:
+def contenders(spec: PolicySpec, in_flight_per_pod: float = CHAT_IN_FLIGHT_PER_POD) -> tuple[Contender[Any, Any], ...]:
     """Return ours and the HPA on its two usual metrics, with the bounds of the policy."""
+    # Whoever simulates a policy that only recommends, or is paused, asks what it would do.
+    spec = spec.model_copy(update={"mode": Mode.ENFORCE, "paused": False})
     ours = Contender(name=OURS, decide=core.decide, policy=spec, memory=core.initial(spec), digest=digest(spec))
     return (
         ours,
         _hpa(spec, hpa.PodsMetric.WAITING, HPA_WAITING_PER_POD),
-        _hpa(spec, hpa.PodsMetric.CONCURRENCY, concurrency_per_pod),
+        _hpa(spec, hpa.PodsMetric.CONCURRENCY, in_flight_per_pod),
     )
 
 
@@ -187,8 +210,7 @@ def frames(setups: Sequence[Setup]) -> Iterator[Frame]:
 
 def _frames(setup: Setup) -> Iterator[Frame]:
     runs = [
-        _ticks(number, setup, one)
-        for number, one in enumerate(contenders(setup.policy.spec, setup.concurrency_per_pod))
+        _ticks(number, setup, one) for number, one in enumerate(contenders(setup.policy.spec, setup.in_flight_per_pod))
     ]
     newest: dict[int, Entry] = {}
     # All begin at the same instant, so every frame has an entry of each.
@@ -228,7 +250,9 @@ def keep(out: Path, journals: Mapping[tuple[str, str], Sequence[Entry]]) -> dict
 
 
 def _file_name(model: str, contender: str) -> str:
-    return f"journal-{model}-{contender.replace(' ', '-').replace('.', '').lower()}.jsonl.gz"
+    # A name may be 253 characters long, and whoever makes a policy in code may name it as he likes.
+    model, contender = (re.sub(r"[^a-z0-9]+", "-", part.lower()).strip("-") for part in (model[:100], contender))
+    return f"journal-{model}-{contender}.jsonl.gz"
 
 
 def read(paths: dict[tuple[str, str], Path]) -> Journals:

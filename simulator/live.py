@@ -4,7 +4,8 @@ It fits a terminal of 80 columns and 24 lines. The sentence that explains the la
 its length moves nothing else.
 """
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -22,6 +23,28 @@ from simulator.score import FirstTokens
 from simulator.telemetry import EPOCH_AT
 
 PLAIN_EVERY_S = 300.0
+LIVE_S = 22.0
+"""Seconds that the live view takes on a terminal: the replay itself is done in a few."""
+NARROW = 72
+"""Columns below which what ours decided, and why, comes before the others' replicas."""
+
+
+class Pace:
+    """Slows a replay down, so that it takes about so many seconds of real time; one that is slower is left alone."""
+
+    def __init__(
+        self, over_s: float, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._over_s = over_s
+        self._clock = clock
+        self._sleep = sleep
+        self._began_s = clock()
+
+    def keep(self, share: float) -> None:
+        """Wait until the share of the time has gone by that the replay has come to."""
+        ahead_s = self._began_s + share * self._over_s - self._clock()
+        if ahead_s > 0:
+            self._sleep(ahead_s)
 
 
 class LiveView:
@@ -51,13 +74,18 @@ class LiveView:
         with Live(console=self._console, refresh_per_second=8, get_renderable=self.drawn) as self._live:
             yield self
 
+    @property
+    def share(self) -> float:
+        """How much of the trace is replayed, by the model that is behind."""
+        return min((frame.share for frame in self._frames.values()), default=0.0)
+
     def show(self, frame: Frame) -> None:
         """Take one more frame."""
         name = frame.setup.policy.metadata.name
         objective_s = frame.setup.policy.spec.objectives.ttft_seconds
         self._frames[name] = frame
         self._tokens.setdefault(name, FirstTokens(objective_s)).add(frame.entries[0].signals.samples)
-        self._progress.update(self._task, completed=min(shown.share for shown in self._frames.values()))
+        self._progress.update(self._task, completed=self.share)
         if self._live is None:
             self._say(name, frame)
 
@@ -67,16 +95,15 @@ class LiveView:
         if second < self._next_plain_s.get(name, 0.0):
             return
         self._next_plain_s[name] = second + PLAIN_EVERY_S
-        facts = _facts(frame, self._tokens[name])
-        shown = ", ".join(
-            f"{label} {facts[label]}" for label in ("time", "arrivals", "waiting", "replicas", "pre-warm", "in time")
-        )
+        facts = _facts(frame, self._tokens[name]) | _last(frame)
+        shown = ", ".join(f"{label} {text}" for label, text in facts.items())
         self._console.print(f"{name}: {shown}", soft_wrap=True, markup=False, highlight=False)
 
     def drawn(self) -> RenderableType:
         """Return what is to be seen now. Called by the thread that redraws: it works on a copy."""
         frames = tuple(self._frames.items())
-        columns = [_column(frame, self._tokens[name]) for name, frame in frames]
+        narrow = self._console.width < NARROW
+        columns = [_column(frame, self._tokens[name], narrow=narrow) for name, frame in frames]
         table = Table(box=None, expand=True, padding=(0, 2, 0, 0), header_style="bold")
         table.add_column(style="dim", no_wrap=True)
         for name, frame in frames:
@@ -87,14 +114,19 @@ class LiveView:
         return Group(self._progress, table)
 
 
-def _column(frame: Frame, tokens: FirstTokens) -> dict[str, str]:
+def _column(frame: Frame, tokens: FirstTokens, *, narrow: bool) -> dict[str, str]:
+    # A model's HPA has a target of its own, which would be a row of its own: the metric is enough here.
+    others = {_contender(entry).rsplit(" ", maxsplit=1)[0]: _replicas(entry) for entry in frame.entries[1:]}
+    last = _last(frame)
+    return _facts(frame, tokens) | (last | others if narrow else others | last)
+
+
+def _last(frame: Frame) -> dict[str, str]:
     decision = frame.entries[0].decision
-    others = {_contender(entry): _replicas(entry) for entry in frame.entries[1:]}
-    last = {
+    return {
         "decision": f"{decision.spec_replicas} → {decision.target} ({decision.why.value})",
         "because": decision.detail,
     }
-    return _facts(frame, tokens) | others | last
 
 
 def _contender(entry: Entry) -> str:

@@ -1,11 +1,11 @@
 """The score of a run, from its journal and from nothing else.
 
-TTFT quantiles come from the engines' own histograms, read as Prometheus' ``histogram_quantile`` does: linear inside a
-bucket. Where a bucket begins at 40 s or later it is so wide that the line would tell of minutes that nobody waited: its
-lower edge is told instead, and that it was more. They are of the first tokens that came: requests that still wait when
-the journal ends are in no bucket. In the attainment those count as late. What a replica counted between its last scrape
-and its end is seen by nobody, here as in production: requests that finish in the last seconds of a drain are missing
-from counts, quantiles and attainment alike.
+TTFT quantiles come from the engines' own histograms: the bucket in which one lies is measured, the place inside it is
+not. ``histogram_quantile`` of Prometheus draws a straight line there, which in the wide buckets of a long tail can be
+far off (1318 s in 640–2560 s, where 731 s was true), so the edges are kept. They are of the first tokens that came:
+requests that still wait when the journal ends are in no bucket. In the attainment those count as late. What a replica
+counted between its last scrape and its end is seen by nobody, here as in production: requests that finish in the last
+seconds of a drain are missing from counts, quantiles and attainment alike.
 
 A request *waited for a cold start* if its first token came later than the objective in a tick during which a replica
 was starting: it would have been in time on capacity that was already paid for.
@@ -24,31 +24,39 @@ from autoscaler.footprint.states import terms_of
 from autoscaler.journal import Entry
 from autoscaler.report import Tally
 
-COARSE_FROM_S = 40.0
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Latency:
-    """A latency in seconds; ``or_more`` says that it was longer, and a histogram does not tell how much."""
+class Quantile:
+    """A quantile as a histogram knows it, in seconds: between two edges, ``high_s`` None beyond the last one.
 
-    seconds: float
-    or_more: bool = False
+    ``linear_s`` is the point on a straight line between the edges, None where there is no upper one.
+    """
+
+    low_s: float
+    high_s: float | None
+    linear_s: float | None
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether the upper edge is twice the lower one or more, so that a point between them would be a guess."""
+        return self.high_s is None or self.high_s >= 2 * self.low_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
     """What a run came to.
 
-    Latencies are quantiles, ``None`` without requests; shares are ``None`` where there was nothing to count.
-    ``requests`` are first tokens and those that still waited for one. ``coldstarts`` came to their end: a replica that
-    was taken away while it started is in the ledger's warming time and not among them.
+    Latencies are ``None`` without requests. ``requests`` are first tokens
+    and those that still waited for one; the attainments are ``None`` where there were none: a trace that is shorter
+    than the opening has nothing after it. ``coldstarts`` came to their end: a replica that was taken away while it
+    started is in the ledger's warming time and not among them.
     """
 
     name: str
     requests: float
-    ttft_p50: "Latency | None"
-    ttft_p95: "Latency | None"
-    ttft_p99: "Latency | None"
+    ttft_p50: Quantile | None
+    ttft_p95: Quantile | None
+    ttft_p99: Quantile | None
     attainment: float | None
     settled_attainment: float | None
     waited_for_coldstart: float
@@ -89,8 +97,8 @@ class FirstTokens:
             self.in_time += self._within(sample) - (self._within(before) if before else 0.0)
             self._newest[sample.pod] = sample
 
-    def quantile(self, probability: float) -> "Latency | None":
-        """Return a TTFT quantile, linear inside its bucket; the lower edge where that is too wide; None of nothing."""
+    def quantile(self, probability: float) -> Quantile | None:
+        """Return a TTFT quantile of all that was counted; None of nothing."""
         edges: dict[float, float] = {}
         for sample in self._newest.values():
             for edge_s, count in sample.ttft_within:
@@ -98,10 +106,11 @@ class FirstTokens:
         rank = probability * self.counted
         for (low_s, below), (high_s, up_to) in pairwise([(0.0, 0.0), *sorted(edges.items())]):
             if up_to >= rank > below:
-                if low_s >= COARSE_FROM_S:
-                    return Latency(seconds=low_s, or_more=True)
-                return Latency(seconds=low_s + (high_s - low_s) * (rank - below) / (up_to - below))
-        return Latency(seconds=max(edges), or_more=True) if edges and self.counted > 0 else None
+                linear_s = low_s + (high_s - low_s) * (rank - below) / (up_to - below)
+                return Quantile(low_s=low_s, high_s=high_s, linear_s=linear_s)
+        if self.counted <= 0:
+            return None
+        return Quantile(low_s=max(edges, default=0.0), high_s=None, linear_s=None)
 
     def _within(self, sample: PodSample) -> float:
         """Return the count of the highest edge at or below the objective; edges ascend, and counts with them."""
@@ -127,7 +136,6 @@ def score(
     late, waited, starting, last = 0.0, 0.0, False, None
     opening = (0.0, 0.0)
     settled_at: float | None = None
-    settled = False
     for entry in entries:
         tally.add(entry)
         tokens.add(entry.signals.samples)
@@ -137,13 +145,13 @@ def score(
             waited += now_late - late
         late, starting, last = now_late, starts, entry
         settled_at = entry.at + settling_s if settled_at is None else settled_at
-        settled = entry.at > settled_at
-        if not settled:
+        if entry.at <= settled_at:
             opening = (tokens.counted, tokens.in_time)
     unserved = 0.0 if last is None else sum(sample.waiting or 0.0 for sample in last.signals.samples)
     unserved += 0.0 if last is None else last.signals.held_requests or 0.0
     requests = tokens.counted + unserved
     report = tally.report()
+    settled = last is not None and settled_at is not None and last.at > settled_at
     return Score(
         name=name,
         requests=requests,
@@ -159,5 +167,5 @@ def score(
 
 
 def _share(part: float, whole: float) -> float | None:
-    """Return a share; of nothing there is none."""
+    """Return a share, or None: of nothing at all there is none."""
     return part / whole if whole > 0 else None

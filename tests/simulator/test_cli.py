@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from simulator import compiled
+from simulator import compiled, replay
 from simulator.cli import main
 from tests.simulator.small_demo import bursty_trace, write_csv
 
@@ -58,7 +58,7 @@ def twice(inputs: Path) -> tuple[Path, Path, Path]:
     for name, seed in (("one", "1"), ("two", "1"), ("other", "2")):
         arguments = ("--trace", inputs / "mine.csv", "--seed", seed, "--out", inputs / name)
         printed = run(*arguments).stdout if name == "two" else call(*arguments).stdout
-        tables = re.sub(r"^(picture|journals): .*$", "", printed, flags=re.MULTILINE)
+        tables = re.sub(r"^(picture|journal): .*$", "", printed, flags=re.MULTILINE)
         assert "footprint" in tables
         (inputs / name / "tables.txt").write_text(tables, encoding="utf-8")
     return inputs / "one", inputs / "two", inputs / "other"
@@ -71,7 +71,7 @@ def test_a_trace_and_a_policy_of_ones_own_give_tables_and_a_picture(inputs: Path
     assert done.exit_code == 0, done.output
     for words in ("chat: mine×", "HPA queue 5", "HPA conc. 40", "footprint in accelerator-seconds", "cold start"):
         assert words in done.output
-    assert str(out / "report.html") in done.output
+    assert all(str(path) in done.output for path in out.iterdir())
     assert sorted(path.name for path in out.iterdir()) == [
         "journal-chat-hpa-conc-40.jsonl.gz",
         "journal-chat-hpa-queue-5.jsonl.gz",
@@ -163,6 +163,30 @@ def test_a_broken_policy_is_refused_in_one_sentence(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            ("kvTokens: 400000", "kvTokens: 1000"),
+            ("requests of mine need more than spec.engine.kvTokens 1,000", "raise"),
+        ),
+        (("kvTokens: 400000", "kvTokens: 1"), ("spec.engine.kvTokens 1 ", "at least 16")),
+        (("maxSequences: 256", "maxSequences: 4096"), ("2,048 sequences", "lower spec.engine.maxSequences 4,096")),
+    ],
+    ids=["shorter than a request", "less than a block", "more slots than the simulator has"],
+)
+def test_an_engine_that_cannot_serve_the_trace_is_refused(
+    inputs: Path, tmp_path: Path, change: tuple[str, str], words: tuple[str, ...]
+) -> None:
+    """Requests that the engine would refuse vanish from no table: nothing runs, and a limit is never moved silently."""
+    path = tmp_path / "mine.yaml"
+    assert change[0] in demo_policy()
+    path.write_text(demo_policy().replace(*change, 1), encoding="utf-8")
+    done = call("--trace", inputs / "mine.csv", "--policy", path, "--out", tmp_path / "out")
+    refused(done, "mine.yaml", *words)
+    assert not (tmp_path / "out").exists()
+
+
 def test_every_error_of_a_policy_is_told_at_once_each_on_a_line(tmp_path: Path) -> None:
     """Two wrong values: two lines, each with file, line and path."""
     path = tmp_path / "mine.yaml"
@@ -187,9 +211,15 @@ def test_two_policies_in_a_file_are_one_too_many(tmp_path: Path) -> None:
     [
         (("--seed", "-1"), ("--seed", "-1 is not in the range 0<=x<=4294967295")),
         (("--seed", "three"), ("--seed", "not a valid integer")),
-        (("--cold-start", "0"), ("--cold-start", "not in the range 1<=x<=3600")),
-        (("--cold-start", "nan"), ("--cold-start", "not in the range 1<=x<=3600")),
-        (("--cold-start", "inf"), ("--cold-start", "not in the range 1<=x<=3600")),
+        (("--cold-start", "0"), ("--cold-start", "not in the range 1<=x<=1200")),
+        (("--cold-start", "nan"), ("--cold-start", "not in the range 1<=x<=1200")),
+        (("--cold-start", "1201"), ("not in the range 1<=x<=1200", "at most 20 minutes ahead")),
+        (("--cold-start", "inf"), ("--cold-start", "not in the range 1<=x<=1200")),
+        (("--trace", ""), ("--trace", "empty", "name a file")),
+        (("--policy", " "), ("--policy", "empty", "name a file")),
+        (("--out", ""), ("--out", "empty", "folder")),
+        (("--out", "x" * 300 + "/" + "y" * 300), ("--out", "too long", "name another folder")),
+        (("--trace", "x" * 5000), ("too long", "give a readable CSV")),
         (("--sed", "1"), ("--sed", "--seed")),
         (("surplus",), ("surplus",)),
     ],
@@ -210,12 +240,55 @@ def test_a_file_is_no_folder_and_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a /proc, where nobody may write")
 def test_a_folder_that_cannot_be_written_is_told_in_one_sentence(inputs: Path) -> None:
-    """Where even root may not write, the run's end says so, in one sentence."""
-    done = call("--trace", inputs / "mine.csv", "--out", "/proc/1/out")
-    assert done.exit_code == 1
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert "/proc/1" in done.stderr
-    assert "name another folder" in done.stderr
+    """Where even root may not write, it is said before the work of a minute is lost, in one sentence."""
+    for out in ("/proc/1/out", "/proc/out"):
+        refused(call("--trace", inputs / "mine.csv", "--out", out), "/proc", "name another folder")
+
+
+def test_a_report_of_somebody_elses_is_left_alone(inputs: Path, twice: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    """A file that is not the simulator's own is not overwritten; its own may be."""
+    theirs = tmp_path / "report.html"
+    theirs.write_text("<html>my notes</html>", encoding="utf-8")
+    refused(call("--trace", inputs / "mine.csv", "--out", tmp_path), "report.html", "would be lost", "--out")
+    assert theirs.read_text(encoding="utf-8") == "<html>my notes</html>"
+    theirs.write_bytes((twice[0] / "report.html").read_bytes())
+    replay.refuse_folder(tmp_path)
+
+
+def test_more_than_two_days_are_refused(tmp_path: Path) -> None:
+    """The demo holds every tick in memory and draws it."""
+    path = tmp_path / "mine.csv"
+    path.write_text(HEADER + "2023-11-16 18:15:46,3,4\n2023-11-19 18:15:46,3,4\n", encoding="utf-8")
+    refused(call("--trace", path, "--out", tmp_path / "out"), "mine.csv", "3.0 days", "two at most", "give a part")
+
+
+def test_a_stream_of_plain_ascii_gets_plain_characters() -> None:
+    """What an old terminal cannot show is written with what it has, and is no error."""
+    call("--help")
+    assert "a→b×2–3é".encode("ascii", "plain") == b"a->bx2-3?"
+    script = "from simulator.cli import main; import sys\ntry: main(['--help'])\nexcept SystemExit: print('→')"
+    environment = {**ENVIRONMENT, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=30, check=True)
+    assert done.stdout.endswith(b"->\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a file without room")
+def test_where_there_is_no_room_to_print_it_is_one_sentence() -> None:
+    """No traceback from the command, and none from the interpreter's end."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "simulator", "--help"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "Error: cannot print: No space left on device; print to a terminal or a file with room"
+    ]
 
 
 def test_control_c_leaves_quietly_and_without_files(tmp_path: Path) -> None:

@@ -1,13 +1,15 @@
 """The demo's making: how much traffic, how many replicas to begin with, and runs side by side."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from autoscaler.core.policy import ScalingPolicy
+from autoscaler.core.policy_parts import Mode
 from autoscaler.pricelist import shipped_prices
-from simulator import demo
+from simulator import demo, replay, tables
 from simulator.demo import Frame, Setup
 from simulator.profiles import load_profile
 from simulator.traces import Trace, load_trace
@@ -38,6 +40,17 @@ def test_the_mean_need_is_work_and_slots_by_hand() -> None:
     work_s = 70e-6 * 1000 + (35e-6 + 80e-9 * 1050) * 100
     slots = 100 * 0.0115 / (0.9 * 256)
     assert demo.work_replicas(trace, PROFILE) == pytest.approx(1.01 * (work_s + slots))
+
+
+def test_what_no_replica_can_hold_is_no_work() -> None:
+    """An engine refuses what is longer than its KV cache, to the block, as it comes: it costs no replica anything."""
+    small = replace(PROFILE, kv_tokens=1600)
+    short = requests(*[(float(second), 1000, 100) for second in range(101)])
+    both = requests(*[(float(second), prompt, 100) for second in range(101) for prompt in (1000, 1501)])
+    assert demo.too_long(both, small).tolist() == [False, True] * 101
+    assert demo.work_replicas(both, small) == pytest.approx(demo.work_replicas(short, small))
+    assert not demo.too_long(requests((0.0, 1500, 100)), small).any()
+    assert demo.copies_for(requests((0.0, 9999, 1), (200.0, 9999, 1)), small, 10.0) == 1
 
 
 def test_copies_bring_the_mean_need_to_what_is_wanted() -> None:
@@ -108,6 +121,35 @@ def test_the_hpa_has_the_policys_bounds_and_no_zero() -> None:
     spec = spec.model_copy(update={"replicas": spec.replicas.model_copy(update={"min": 0, "max": 7})})
     _, queue, concurrency = demo.contenders(spec)
     assert [(one.policy.min_replicas, one.policy.max_replicas) for one in (queue, concurrency)] == [(1, 7), (1, 7)]
+
+
+def test_a_policy_that_only_recommends_or_is_paused_is_simulated_as_if_it_enforced_and_says_so() -> None:
+    """The table shows what it would do; that it would not write is told under it."""
+    paused = policy().model_copy(update={"spec": policy().spec.model_copy(update={"paused": True})})
+    recommends = policy().model_copy(update={"spec": policy().spec.model_copy(update={"mode": Mode.RECOMMEND})})
+    for odd, words in ((paused, "is paused"), (recommends, "is in mode Recommend")):
+        assert demo.contenders(odd.spec)[0].policy == policy().spec
+        told_ = tables.notes([replace(small_setup(), policy=odd)])
+        assert told_[0] == f"chat: the policy {words}; simulated as if mode Enforce."
+    assert len(tables.notes([small_setup()])) == 4
+    assert max(map(len, tables.notes([small_setup()]))) <= 80
+
+
+def test_no_name_leads_out_of_the_folder(tmp_path: Path) -> None:
+    """Whatever a model is called, its journal has a plain name in the folder that was asked for."""
+    journals = {("../../Some where/" + "x" * 300, "HPA conc. 2.5"): told(0).entries[:1]}
+    (path,) = demo.keep(tmp_path, journals).values()
+    assert path.parent == tmp_path
+    assert path.name == f"journal-some-where-{'x' * 83}-hpa-conc-2-5.jsonl.gz"
+
+
+def test_the_hpa_on_concurrency_has_the_target_that_was_swept_for_its_trace() -> None:
+    """Forty in flight suits conversations and ruins code completions, so each model has its own."""
+    chat, code = replay.setups(None, None, seed=1, coldstart_s=120.0)
+    names = [demo.contenders(one.policy.spec, one.in_flight_per_pod)[2].name for one in (chat, code)]
+    assert names == ["HPA conc. 40", "HPA conc. 2"]
+    assert "40 for chat, 2 for code, swept for each trace" in " ".join(tables.notes([chat, code]))
+    assert "not swept for this" in " ".join(tables.notes([small_setup()]))
 
 
 def test_kept_journals_are_read_back_as_they_were(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from rich.console import Console
 from autoscaler.footprint.states import pool_of
 from simulator import demo
 from simulator.demo import Frame
-from simulator.live import LiveView
+from simulator.live import LiveView, Pace
+from simulator.telemetry import EPOCH_AT
 from tests.simulator.small_demo import policy, small_setup
 
 
@@ -48,8 +49,8 @@ def test_nothing_is_cut_off_and_it_fits_a_terminal(width: int, upto: int) -> Non
     assert max(map(len, lines)) <= width
     assert len(lines) <= 24
     frame = frames()[upto - 1]
-    column = (width - 14) // 2
-    left = " ".join(line[14 : 14 + column].strip() for line in lines[3:])
+    column = (width - 12) // 2
+    left = " ".join(line[12 : 12 + column].strip() for line in lines[3:])
     assert " ".join(frame.entries[0].decision.detail.split()) in " ".join(left.split())
 
 
@@ -87,4 +88,28 @@ def test_without_a_terminal_each_model_says_a_line_every_five_minutes() -> None:
     assert [line.split(",")[0] for line in lines] == [
         f"{name}: time {time}" for time in ("0:01:00", "0:06:00", "0:11:00", "0:16:00") for name in ("chat", "code")
     ]
-    assert all(part in lines[2] for part in ("arrivals", "waiting", "ready", "warming", "pre-warm", "so far"))
+    parts = ("arrivals", "waiting", "batch fill", "KV cache", "ready", "warming", "pre-warm", "so far", "decision")
+    assert all(part in lines[2] for part in parts)
+    moment = next(frame for frame in frames() if "time 0:06:00" in lines[2] and frame.entries[0].at - EPOCH_AT == 360)
+    assert f"because {moment.entries[0].decision.detail}" in lines[2]
+
+
+def test_on_a_narrow_terminal_the_decision_comes_before_the_others() -> None:
+    """Where rows may be cut off below, what ours did and why is not among them."""
+    for width, first in ((80, "HPA"), (60, "because")):
+        text = drawn(width, *frames()[:20])
+        rows = [line.split(" ")[0] for line in text.splitlines()]
+        assert (rows.index("HPA") < rows.index("because")) == (first == "HPA")
+
+
+def test_the_pace_waits_only_as_long_as_the_replay_is_ahead() -> None:
+    """A quarter of the trace may be shown after a quarter of the time; who is late does not wait."""
+    now: list[float] = [100.0]
+    waited: list[float] = []
+    pace = Pace(20.0, clock=lambda: now[0], sleep=waited.append)
+    pace.keep(0.25)
+    now[0] = 109.0
+    pace.keep(0.5)
+    now[0] = 130.0
+    pace.keep(1.0)
+    assert waited == [5.0, 1.0]

@@ -13,7 +13,7 @@ from autoscaler.footprint.ledger import AcceleratorState, micro_usd_per_hour
 from autoscaler.footprint.states import pool_of
 from autoscaler.journal import Entry, Outcome, OutcomeStatus
 from simulator.records import TTFT_EDGES_S
-from simulator.score import FirstTokens, Latency, Score, score
+from simulator.score import FirstTokens, Quantile, Score, score
 from tests.simulator.small_demo import Told, policy, second_of, told
 
 RUNS = pytest.mark.parametrize("number", [0, 1, 2], ids=["ours", "queue", "concurrency"])
@@ -70,7 +70,10 @@ def test_the_quantiles_are_those_of_the_true_requests_within_a_bucket(number: in
         low = max(edge for edge in edges if edge <= true[0])
         high = min(edge for edge in edges if edge >= true[1])
         assert value is not None
-        assert low <= value.seconds <= high
+        assert value.linear_s is not None
+        assert low <= value.linear_s <= high
+        assert value.high_s is not None
+        assert low <= value.low_s < value.high_s <= high
 
 
 @RUNS
@@ -199,12 +202,20 @@ def test_the_settled_attainment_leaves_the_opening_out() -> None:
     assert (found.attainment, found.settled_attainment) == (0.5, 1.0)
 
 
-def test_nothing_at_all_was_in_time_and_costs_what_is_not_known() -> None:
-    """Without requests there is no share of them; without a price the cost is unknown and not nought."""
+def test_a_run_that_ends_in_the_opening_has_nothing_after_it() -> None:
+    """Requests that still wait at the end of a short run are of its opening: no share, not nought percent."""
+    entries = [entry(0, sample("a", 0, 0, 0)), entry(300, sample("a", 300, 100, 90, waiting=5.0))]
+    found = score("x", entries, policy().spec, None, settling_s=600.0)
+    assert found.attainment == pytest.approx(90 / 105)
+    assert found.settled_attainment is None
+
+
+def test_of_nothing_there_is_no_share_and_the_cost_is_not_known() -> None:
+    """Without requests there is no attainment, a hundred percent least of all; without a price no cost."""
     spec = policy().spec
     unpriced = spec.model_copy(update={"accelerator": spec.accelerator.model_copy(update={"price": None})})
     found = score("x", [entry(0), entry(15)], unpriced, None)
-    assert (found.attainment, found.settled_attainment, found.ttft_p50, found.cost_usd) == (None, None, None, None)
+    assert (found.attainment, found.settled_attainment, found.cost_usd) == (None, None, None)
     with pytest.raises(ValueError, match="at least one entry"):
         score("x", [], policy().spec, None)
 
@@ -227,24 +238,12 @@ def test_between_two_edges_the_lower_one_counts() -> None:
     assert below.in_time == 0.0
 
 
-def test_quantiles_are_linear_inside_a_bucket_and_a_bound_beyond_the_last() -> None:
-    """Eight of ten within 2.5 s: p40 is 1 s, p60 half-way to 2.5 s; with a tail beyond every edge p99 is more."""
+def test_quantiles_are_linear_inside_a_bucket_and_unknown_beyond_the_last() -> None:
+    """Eight of ten within 2.5 s: p40 is 1 s, p60 half-way to 2.5 s; with a tail beyond every edge p99 is unknown."""
     tokens = FirstTokens(2.5)
     tokens.add([sample("a", 0, 10, 8)])
-    assert [round(found.seconds, 9) for p in (0.4, 0.6) if (found := tokens.quantile(p))] == [1.0, 1.75]
+    assert tokens.quantile(0.4) == Quantile(low_s=0.0, high_s=1.0, linear_s=1.0)
+    assert tokens.quantile(0.6) == Quantile(low_s=1.0, high_s=2.5, linear_s=1.75)
     tokens.add([PodSample(pod="b", at=0, ttft_count=10.0, ttft_within=((2.5, 0.0), (5.0, 0.0)))])
-    assert tokens.quantile(0.99) == Latency(seconds=5.0, or_more=True)
+    assert tokens.quantile(0.99) == Quantile(low_s=5.0, high_s=None, linear_s=None)
     assert FirstTokens(2.5).quantile(0.5) is None
-
-
-def test_a_quantile_in_a_bucket_of_minutes_is_its_lower_edge_and_more() -> None:
-    """Between 160 and 640 s a line would tell of eight minutes where somebody waited three."""
-    tokens = FirstTokens(2.5)
-    tokens.add([PodSample(pod="a", at=0, ttft_count=10.0, ttft_within=((40.0, 5.0), (160.0, 5.0), (640.0, 10.0)))])
-    assert tokens.quantile(0.99) == Latency(seconds=160.0, or_more=True)
-
-
-def test_a_journal_that_ends_in_the_opening_has_no_settled_share() -> None:
-    """Nothing came after it, and nothing is no zero."""
-    entries = [entry(0, sample("a", 0, 0, 0)), entry(300, sample("a", 300, 100, 90))]
-    assert score("x", entries, policy().spec, None, settling_s=600.0).settled_attainment is None

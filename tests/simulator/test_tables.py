@@ -4,17 +4,17 @@ from dataclasses import replace
 
 import pytest
 from rich.console import Console
-from rich.table import Table
 
 from autoscaler.footprint.ledger import AcceleratorState, Line
 from autoscaler.footprint.states import pool_of
 from simulator import tables
 from simulator.demo import OURS
-from simulator.score import Latency, Score, score
+from simulator.figures import Figures
+from simulator.score import Quantile, Score, score
 from tests.simulator.small_demo import policy, small_setup, told
 
 
-def shown(table: Table, width: int = 80) -> str:
+def shown(table: Figures, width: int = 80) -> str:
     """Return a table as a terminal of that width shows it."""
     console = Console(width=width, force_terminal=False, color_system=None)
     with console.capture() as capture:
@@ -33,8 +33,9 @@ def large() -> Score:
     return replace(
         scores()[0],
         name="HPA conc. 40",
-        ttft_p50=Latency(seconds=2559.9),
-        ttft_p99=Latency(seconds=2560.0, or_more=True),
+        ttft_p50=Quantile(low_s=640.0, high_s=2560.0, linear_s=2559.9),
+        ttft_p95=Quantile(low_s=0.25, high_s=0.5, linear_s=0.3),
+        ttft_p99=Quantile(low_s=2560.0, high_s=None, linear_s=None),
         attainment=1.0,
         coldstarts=12_345,
         waited_for_coldstart=1_234_567.0,
@@ -50,8 +51,7 @@ def test_the_comparison_shows_every_figure_at_80_columns() -> None:
     for one in scores():
         line = next(line for line in text.splitlines() if line.startswith(one.name))
         figures = line.removeprefix(one.name).split()
-        assert one.attainment is not None
-        assert figures[3] == f"{one.attainment * 100:.2f}"
+        assert figures[3] == tables.percent(one.attainment)
         assert figures[5:7] == [f"{one.accelerator_hours:.2f}", f"{one.cost_usd:.2f}"]
         assert figures[7] == str(one.coldstarts)
 
@@ -62,6 +62,29 @@ def test_large_figures_fit_as_well(which: str) -> None:
     text = shown(getattr(tables, which)(small_setup(), [large()]))
     assert "…" not in text
     assert "HPA conc. 40" in text
+
+
+@pytest.mark.parametrize("width", [24, 40, 50, 60, 71, 79])
+@pytest.mark.parametrize("which", ["comparison", "footprint", "coldstarts"])
+def test_on_a_narrow_terminal_a_table_is_turned_and_no_figure_is_cut(which: str, width: int) -> None:
+    """Every cell stands whole on a line, and no line is too long, down to the width of a name and a figure."""
+    ours, *others = scores()
+    table = tables.coldstarts([("chat", told(0).entries[-1])])
+    if which != "coldstarts":
+        table = getattr(tables, which)(small_setup(), [ours, large(), *others])
+    text = shown(table, width)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    for row in table.rows:
+        assert all(cell in text for cell in row)
+
+
+def test_what_a_user_named_is_no_markup() -> None:
+    """Brackets in the name of a model, a trace or a contender are shown as they are."""
+    odd = Figures(title="[red]chat[/red] [x]", headings=("a[b]", "c"), rows=(("[/oops]", "1"),))
+    for width in (80, 8):
+        assert "[/oops]" in shown(odd, width)
+    assert "[red]chat[/red] [x]" in shown(odd)
 
 
 def test_a_footprint_row_adds_up_to_what_was_held_to_the_second() -> None:
@@ -100,11 +123,34 @@ def test_a_decision_without_numbers_is_unknown_and_not_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(None, "–"), (0.1234, "0.12"), (9.994, "9.99"), (12.3, "12"), (1318.2, "1318")]
+    ("low_s", "high_s", "linear_s", "text"),
+    [
+        (0.5, 0.75, 0.7012, "0.70"),
+        (10.0, 15.0, 12.3, "12"),
+        (640.0, 2560.0, 1318.2, "640–2560"),
+        (0.0, 0.001, 0.0005, "0–0.001"),
+        (2560.0, None, None, ">2560"),
+    ],
 )
-def test_seconds_have_the_digits_that_a_reader_needs(value: float | None, text: str) -> None:
-    """Hundredths below ten seconds, whole ones above; beyond the last bucket is a word."""
-    assert tables.seconds(value) == text
+def test_only_in_a_narrow_bucket_a_latency_is_a_point(
+    low_s: float, high_s: float | None, linear_s: float | None, text: str
+) -> None:
+    """Where the upper edge is twice the lower one or more, the edges are told: nobody's tail is overstated."""
+    assert tables.latency(Quantile(low_s=low_s, high_s=high_s, linear_s=linear_s)) == text
+
+
+def test_a_latency_of_nothing_is_a_dash() -> None:
+    """A run without a first token has no quantile."""
+    assert tables.latency(None) == "–"
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(None, "–"), (1.0, "100"), (0.99999, "99.99"), (0.5, "50.00"), (0.0, "0.00")],
+)
+def test_only_all_of_them_are_a_hundred_percent(share: float | None, text: str) -> None:
+    """Rounding up would hide the late ones, and a share of nothing is none."""
+    assert tables.percent(share) == text
 
 
 def test_a_price_that_is_not_known_is_a_word() -> None:
