@@ -1,6 +1,8 @@
 """Prometheus, the real one: it scrapes recorded pages of a real vLLM, and the snapshot is right to the digit."""
 
 import asyncio
+import contextlib
+import json
 import re
 import time
 import urllib.request
@@ -14,7 +16,6 @@ from autoscaler.core.policy_parts import CustomQuery, CustomSignal, Preset
 from autoscaler.core.signals import PodSample, Presence
 from autoscaler.dcgm import DeviceKey, DeviceSignal
 from autoscaler.engines import Labels, Signal
-from deploy.localcluster.errors import LocalClusterError
 from deploy.localcluster.prometheus import LocalPrometheus
 from tests.adapters.metrics_pages import MetricsPages, Page, at_time, recorded, with_value, without
 
@@ -189,13 +190,25 @@ class World:
     reader: Prometheus
 
     def snapshot(self, *wanted: PolicySeries) -> Snapshot:
-        """Return what it says now of some policies."""
+        """Return what it says of some policies as soon as every page's last scrape has succeeded.
+
+        On a busy machine a scrape now and then misses its second, and a pod is then rightly told as down.
+        """
+        ought_to_be_up = {f"/metrics/{key}" for key, page in self.pages.items() if page.status == 200}
+        with contextlib.suppress(OSError):
+            wait_until(lambda: not self.unhealthy() & ought_to_be_up)
         return asyncio.run(self.reader.snapshot(query_plans(wanted), time.time()))
 
     def sample(self, pod: str, series: PolicySeries = TINY) -> PodSample:
         """Return one pod's sample now."""
         (found,) = self.snapshot(series).samples(series, [pod], STALE_AFTER_S)
         return found
+
+    def unhealthy(self) -> set[str]:
+        """Return the pages whose last scrape failed, or that were not scraped yet."""
+        with urllib.request.urlopen(f"{self.prometheus.url}/api/v1/targets?state=active", timeout=5) as answer:
+            active = json.load(answer)["data"]["activeTargets"]
+        return {one["discoveredLabels"]["__metrics_path__"] for one in active if one["health"] != "up"}
 
     def queries_answered(self) -> int:
         """Return how many instant queries Prometheus itself says to have answered."""
@@ -205,7 +218,7 @@ class World:
         return sum(int(float(count)) for count in found)
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+def wait_until(condition: Callable[[], bool], timeout_s: float = 40.0) -> None:
     """Wait for a condition, or fail."""
     ends_at = time.monotonic() + timeout_s
     while not condition():
@@ -215,22 +228,19 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    """Start a Prometheus that scrapes all pages each second."""
+    """Start a Prometheus that scrapes all pages every two seconds."""
     pages = all_pages()
     with MetricsPages(pages) as server:
         prometheus = LocalPrometheus(
-            http_sd_url=f"http://{server.address}/targets", scrape_interval="1s", refresh_interval="5s"
+            http_sd_url=f"http://{server.address}/targets", scrape_interval="2s", refresh_interval="5s"
         )
-        try:
-            url = prometheus.start()
-        except LocalClusterError as error:
-            pytest.skip(f"no Prometheus here: {error}")
+        url = prometheus.start()
         reader = Prometheus(Endpoint(name="default", url=url))
         try:
             started = World(prometheus=prometheus, pages=pages, reader=reader)
             wait_until(lambda: all(run.series > 0 for run in started.snapshot(TINY).runs))
             # Every page is scraped once more: a page of the first second may have been missed by the last query.
-            time.sleep(2.0)
+            time.sleep(4.0)
             yield started
         finally:
             reader.close()
@@ -241,7 +251,7 @@ def world() -> Iterator[World]:
 def test_a_real_vllms_numbers_arrive_to_the_digit(world: World, expected: PodSample) -> None:
     """Every field of a pod's sample is what the engine wrote; a pod that served nothing is present with zeros."""
     sample = world.sample(expected.pod)
-    assert time.time() - 5 < sample.at <= time.time()
+    assert time.time() - 10 < sample.at <= time.time()
     assert replace(sample, at=0.0) == expected
 
 
