@@ -1,0 +1,237 @@
+"""The lives of one pool's replicas: ordered → starting (schedule, pull, load, warm-up) → ready → draining → gone.
+
+The compiled code computes what happens between two changes of life (routing.py, engine.py); here the few changes are
+applied, each at its exact time. Which replicas there should be, and which go first, is decided as a ReplicaSet does.
+"""
+
+import numpy as np
+
+from simulator import routing as gateway_code
+from simulator.lives import counters_of, new_lives
+from simulator.profiles import EngineProfile
+from simulator.records import Pool, Records, ReplicaState
+from simulator.startup import StartupModel
+from simulator.storage import clear_slot, engine_record, place_replica, with_more_slots
+
+STARTING, READY = ReplicaState.STARTING, ReplicaState.READY
+DRAINING, GONE = ReplicaState.DRAINING, ReplicaState.GONE
+
+
+class ClusterError(ValueError):
+    """A call that makes no sense at this time: time running back, an unknown replica."""
+
+
+class Lifecycle:
+    """All replicas of a pool and the time up to which they have lived, in seconds of the simulation."""
+
+    def __init__(
+        self,
+        *,
+        pool: Pool,
+        profile: EngineProfile,
+        startup: StartupModel,
+        seed: int,
+        grace_s: float,
+        stepwise: bool,
+    ) -> None:
+        self.pool = pool
+        """The pool's arrays: replaced by larger ones as replicas and requests come, so read them here each time."""
+        self.now_s = 0.0
+        self.desired = 0
+        self._startup = startup
+        self._seed = seed
+        self._grace_s = grace_s
+        self._engine = engine_record(profile, stepwise=stepwise)
+        self._lives = new_lives(16)
+        self._count = 0
+        # States are kept twice: arrays answer for all replicas at once, a dictionary for one without numpy's overhead.
+        self._alive: dict[int, ReplicaState] = {}
+        self._free_slots: list[int] = []
+        self._next_change_s = np.inf
+        self._any_draining = False
+
+    @property
+    def alive(self) -> Records:
+        """The LIFE records of the replicas that exist, by id. A copy."""
+        return self._lives[list(self._alive)]
+
+    @property
+    def all(self) -> Records:
+        """The LIFE records of every replica there ever was, by id. A view."""
+        return self._lives[: self._count]
+
+    def advance(self, until_s: float) -> None:
+        """Let everything up to and including until_s happen.
+
+        Raises:
+            ClusterError: until_s lies in the past.
+        """
+        if until_s < self.now_s:
+            raise ClusterError(f"cannot advance to {until_s:g} s: it is {self.now_s:g} s already")
+        until_s = float(until_s)
+        while self._next_change_s <= until_s:
+            self._run_to(max(self._next_change_s, self.now_s))
+            self._change_lives()
+        self._run_to(until_s)
+
+    def _run_to(self, until_s: float) -> None:
+        gateway_code.advance(self.pool, until_s)
+        self.now_s = until_s
+        if self._any_draining:
+            for replica_id in self._in_state(DRAINING):
+                self._retire_if_empty(replica_id)
+
+    def _in_state(self, *states: ReplicaState) -> list[int]:
+        return [replica_id for replica_id, state in self._alive.items() if state in states]
+
+    def _change_lives(self) -> None:
+        """Apply the changes of life that are due now, in the order of replica ids."""
+        for replica_id in self._in_state(STARTING):
+            if self._lives["ready_s"][replica_id] <= self.now_s:
+                self._activate(replica_id)
+        for replica_id in self._in_state(DRAINING):
+            if self._lives["deadline_s"][replica_id] <= self.now_s:
+                self.remove(replica_id)
+        self._plan_next_change()
+
+    def _plan_next_change(self) -> None:
+        draining = self._in_state(DRAINING)
+        self._any_draining = bool(draining)
+        due = [float(self._lives["ready_s"][i]) for i in self._in_state(STARTING)]
+        due += [float(self._lives["deadline_s"][i]) for i in draining]
+        self._next_change_s = min(due, default=np.inf)
+
+    def set_replicas(self, count: int) -> None:
+        """Ask for `count` replicas (starting + ready), as a write to /scale does, effective at now_s.
+
+        More: new ones are ordered. Fewer: victims as a ReplicaSet picks them, those not ready first (the
+        youngest of them first; gone at once), then ready ones with the fewest requests in flight (the
+        youngest at a tie; they drain).
+
+        Raises:
+            ClusterError: count is negative.
+        """
+        if count < 0:
+            raise ClusterError(f"cannot set {count} replicas; give 0 or more")
+        here = self._in_state(STARTING, READY)
+        for _ in range(count - len(here)):
+            self.order()
+        if count < len(here):
+            for replica_id in sorted(here, key=self._victim_rank)[: len(here) - count]:
+                self.drain(replica_id)
+        self.desired = count
+
+    def _victim_rank(self, replica_id: int) -> tuple[bool, int, float, int]:
+        life = self._lives[replica_id]
+        ready = bool(life["state"] == READY)
+        in_flight = int(self.pool.replicas["outstanding"][life["slot"]]) if ready else 0
+        return ready, in_flight, -float(life["ready_s"] if ready else life["ordered_s"]), -replica_id
+
+    def order(self) -> int:
+        """Order one replica now; its cold start is drawn from (seed, id). Returns its id."""
+        replica_id = self._new_life(ordered_s=self.now_s)
+        times = self._startup.draw(seed=self._seed, replica_id=replica_id)
+        life = self._lives[replica_id]
+        life["scheduled_s"] = life["ordered_s"] + times.schedule_s
+        life["started_s"] = life["scheduled_s"] + times.pull_s
+        life["loaded_s"] = life["started_s"] + times.load_s
+        life["ready_s"] = life["loaded_s"] + times.warmup_s
+        self._plan_next_change()
+        return replica_id
+
+    def add_ready(self, ready_s: float | None = None, *, ordered_s: float | None = None) -> int:
+        """Add a replica that somebody else started, ready at ready_s (default and earliest: now). Returns its id."""
+        ready_s = max(self.now_s, self.now_s if ready_s is None else ready_s)
+        replica_id = self._new_life(ordered_s=min(ready_s, self.now_s) if ordered_s is None else ordered_s)
+        self._lives["ready_s"][replica_id] = ready_s
+        self.desired += 1
+        if ready_s <= self.now_s:
+            self._activate(replica_id)
+        self._plan_next_change()
+        return replica_id
+
+    def _new_life(self, *, ordered_s: float) -> int:
+        if self._count == len(self._lives):
+            self._lives = np.concatenate([self._lives, new_lives(self._count)])
+        replica_id = self._count
+        life = self._lives[replica_id]
+        life["id"], life["ordered_s"] = replica_id, ordered_s
+        self._count += 1
+        self._set_state(replica_id, STARTING)
+        return replica_id
+
+    def _set_state(self, replica_id: int, state: ReplicaState) -> None:
+        self._lives["state"][replica_id] = state
+        self._alive[replica_id] = state
+
+    def _activate(self, replica_id: int) -> None:
+        """The replica is ready now: give it a slot and what the gateway holds."""
+        slots = int(self.pool.gateway["slots"][0])
+        if not self._free_slots:
+            if slots == len(self.pool.replicas):
+                self.pool = with_more_slots(self.pool)
+            self.pool.gateway["slots"] = slots + 1
+            self._free_slots.append(slots)
+        slot = min(self._free_slots)
+        self._free_slots.remove(slot)
+        place_replica(self.pool, slot, engine=self._engine, replica_id=replica_id, at_s=self.now_s)
+        self._lives["slot"][replica_id] = slot
+        self._set_state(replica_id, READY)
+        gateway_code.release_held(self.pool, self.now_s)
+
+    def drain(self, replica_id: int, *, grace_s: float | None = None) -> None:
+        """Give a replica no new requests; it goes when empty or after grace_s, a starting one at once.
+
+        Raises:
+            ClusterError: no such replica.
+        """
+        life = self._existing(replica_id)
+        if life["state"] == STARTING:
+            self.remove(replica_id)
+        elif life["state"] == READY:
+            self.pool.replicas["routable"][life["slot"]] = 0
+            self._set_state(replica_id, DRAINING)
+            life["draining_s"] = self.now_s
+            life["deadline_s"] = self.now_s + (self._grace_s if grace_s is None else grace_s)
+            self._retire_if_empty(replica_id)
+            self._plan_next_change()
+
+    def remove(self, replica_id: int) -> None:
+        """Take a replica away at once; requests in flight start anew from the gateway.
+
+        Raises:
+            ClusterError: no such replica.
+        """
+        life = self._existing(replica_id)
+        if life["slot"] >= 0:
+            gateway_code.evict(self.pool, int(life["slot"]))
+            self.pool.replicas["outstanding"][life["slot"]] = 0
+        self._retire(replica_id, self.now_s)
+        gateway_code.release_held(self.pool, self.now_s)
+        self._plan_next_change()
+
+    def _existing(self, replica_id: int) -> np.void:
+        if replica_id not in self._alive:
+            raise ClusterError(f"no replica {replica_id}; there are: {', '.join(map(str, self._alive)) or 'none'}")
+        life: np.void = self._lives[replica_id]
+        return life
+
+    def _retire_if_empty(self, replica_id: int) -> None:
+        life = self._lives[replica_id]
+        record = self.pool.replicas[life["slot"]]
+        if record["outstanding"] == 0:
+            # It emptied between two calls, at a time that the engine has noted.
+            self._retire(replica_id, max(float(record["idle_since_s"]), float(life["draining_s"])))
+
+    def _retire(self, replica_id: int, at_s: float) -> None:
+        """The replica is gone since at_s: keep what its life amounted to, free its slot."""
+        life = self._lives[replica_id]
+        if life["slot"] >= 0:
+            slot = int(life["slot"])
+            final = counters_of(self._lives[replica_id : replica_id + 1], self.pool, at_s)[0]
+            life["busy_s"], life["requests_finished"] = final["busy_s"], final["requests_finished"]
+            clear_slot(self.pool, slot)
+            self._free_slots.append(slot)
+        life["slot"], life["state"], life["deleted_s"] = -1, GONE, at_s
+        del self._alive[replica_id]
+        self._plan_next_change()
