@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from autoscaler.adapters.store import Fault, Store, StoreError, Tick
+from autoscaler.adapters.store import Fault, Retention, Store, StoreError, Tick
 from autoscaler.controller.book import MEMORY_FRESH_S, WAITING_MAX, Book
 from autoscaler.core.decide import Memory, decide, initial
 from autoscaler.core.policy import PolicySpec
@@ -90,6 +90,16 @@ def test_what_waits_is_bounded(tmp_path: Path) -> None:
     book = Book(Full.open(str(tmp_path / "journal.db")), on_trouble=waiting.append, wall=lambda: NOON)
     book.append([tick(NOON)] * (WAITING_MAX + 10))
     assert waiting == [WAITING_MAX]
+    book.close()
+
+
+def test_what_grew_old_while_nobody_ran_goes_with_the_first_tick(tmp_path: Path) -> None:
+    """A controller that is restarted every half hour keeps its journal as bounded as one that runs for weeks."""
+    store = Store.open(str(tmp_path / "journal.db"))
+    store.record_all([tick(NOON)])
+    book = Book(store, retention=Retention(entries_s=3600.0), wall=lambda: NOON + 7200)
+    book.append([tick(NOON + 7200)])
+    assert [entry.at for entry in store.entries("p/chat")] == [NOON + 7200]
     book.close()
 
 

@@ -3,10 +3,14 @@
 The group, version and kind of a target are turned into its plural by asking the API server, and remembered. A write
 carries the ``resourceVersion`` of the Scale that was read: if anybody changed the target since, the API server answers
 409 and nothing is written, so a decision is never carried out on a target other than the one it was made for.
+
+An API server that hangs costs every request its whole deadline. After so many in a row without an answer the next ones
+fail at once for a moment, so that a tick over hundreds of policies ends in seconds and the loop stays alive.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +18,9 @@ from autoscaler.adapters.kube import KubeApi, KubeError
 
 # A kind that was not there may come with a CRD; it is asked for again after this long.
 UNKNOWN_KEPT_S = 60.0
+# One slow target (a conversion webhook that hangs) is no reason to give up on the others: their answers come between.
+SILENT_MAX = 8
+REST_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +55,42 @@ class Scale:
     resource_version: str
 
 
+class Silence:
+    """How many requests in a row had no answer. Thread-safe. ``clock`` is monotonic, in seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._unanswered = 0
+        self._rest_until = float("-inf")
+        self._reason = ""
+
+    @contextmanager
+    def minded(self) -> Iterator[None]:
+        """Let a request run and note whether it was answered; refuse it at once while the server is silent.
+
+        Raises:
+            KubeError: the last requests had no answer; this one was not sent.
+        """
+        if self._clock() < self._rest_until:
+            raise KubeError(self._reason)
+        try:
+            yield
+        except KubeError as error:
+            self._note(error)
+            raise
+        with self._lock:
+            self._unanswered = 0
+
+    def _note(self, error: KubeError) -> None:
+        with self._lock:
+            # An error with a status is an answer too.
+            self._unanswered = self._unanswered + 1 if error.status is None else 0
+            if self._unanswered >= SILENT_MAX:
+                self._unanswered = 0
+                self._rest_until, self._reason = self._clock() + REST_S, str(error)
+
+
 class Scales:
     """Reads and writes Scales. Thread-safe. ``clock`` is monotonic, in seconds."""
 
@@ -56,6 +99,7 @@ class Scales:
         self._clock = clock
         self._lock = threading.Lock()
         self._served: dict[str, tuple[float, dict[str, str]]] = {}
+        self._silence = Silence(clock)
 
     def read(self, target: Target) -> Scale:
         """Return the target's Scale.
@@ -63,7 +107,8 @@ class Scales:
         Raises:
             KubeError: it cannot be read; the sentence says why.
         """
-        return _scale(self._api.request("GET", self._path(target)))
+        with self._silence.minded():
+            return _scale(self._api.request("GET", self._path(target)))
 
     def write(self, target: Target, read: Scale, replicas: int) -> Scale:
         """Set the replicas of a target that still is as it was read.
@@ -81,7 +126,8 @@ class Scales:
             },
             "spec": {"replicas": replicas},
         }
-        return _scale(self._api.request("PUT", self._path(target), body=body))
+        with self._silence.minded():
+            return _scale(self._api.request("PUT", self._path(target), body=body))
 
     def _path(self, target: Target) -> str:
         kinds = self._kinds(target.api_version, target.kind)

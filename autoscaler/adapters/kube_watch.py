@@ -8,6 +8,7 @@ on its way out it cancels every task of its event loop. So it gets a loop and a 
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 RESTART_AFTER_S = (1.0, 2.0, 5.0, 15.0, 30.0)
 STOP_WITHIN_S = 2.0
+# A watch that held this long was well: the next exit is a new trouble and not the old one's continuation.
+WELL_AFTER_S = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +55,7 @@ class Watch:
         self._on_exit = on_exit
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._supervise, name="watch", daemon=True)
-        self.exits = 0
+        self.exits = 0  # In a row.
 
     def start(self) -> None:
         """Start watching, in the background."""
@@ -66,10 +69,13 @@ class Watch:
 
     def _supervise(self) -> None:
         while not self._stopping.is_set():
+            began = time.monotonic()
             reason = self._run_once()
             if self._stopping.is_set():
                 return
             self._on_exit()
+            if time.monotonic() - began > WELL_AFTER_S:
+                self.exits = 0
             pause_s = RESTART_AFTER_S[min(self.exits, len(RESTART_AFTER_S) - 1)]
             self.exits += 1
             logger.warning("the watch ended (%s); it starts anew in %g s", reason, pause_s)

@@ -29,9 +29,10 @@ from autoscaler.adapters.store_engine import (
     writing_engine,
 )
 from autoscaler.adapters.store_faults import Fault, StoreError, translated
+from autoscaler.adapters.store_prune import Retention, prune
 from autoscaler.adapters.store_rows import kind_name, ledger_row, to_ms, unpacked
 from autoscaler.adapters.store_schema import BUCKET_MS, NEWEST, coldstarts, entries, ledger, memories, policies
-from autoscaler.adapters.store_writes import Retention, Tick, prune, write
+from autoscaler.adapters.store_writes import Tick, write
 from autoscaler.core.policy import PolicySpec
 from autoscaler.footprint.ledger import LedgerRow
 from autoscaler.journal import Entry, OutcomeStatus, decode
@@ -107,7 +108,7 @@ class Store:
             write(connection, ticks)
 
     def prune(self, now: float, retention: Retention | None = None) -> dict[str, int]:
-        """Delete what is older than its retention and return the number of rows by table."""
+        """Delete what is older than its retention, or too much for it, and return the number of rows by table."""
         with translated(self.place), self._engine.begin() as connection:
             return prune(connection, now, retention or Retention())
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, Table, delete, select, tuple_
+from sqlalchemy import Connection, Table, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from autoscaler.adapters.store_rows import (
@@ -59,15 +59,6 @@ class Tick:
     price_usd_per_hour: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retention:
-    """How long, in seconds, each kind of record is kept. Journal entries are large, the ledger is small."""
-
-    entries_s: float = 14 * 86_400.0
-    ledger_s: float = 400 * 86_400.0
-    coldstarts_s: float = 400 * 86_400.0
-
-
 @dataclass(slots=True)
 class _Batch:
     entries: list[Row] = field(default_factory=list)
@@ -89,25 +80,6 @@ def write(connection: Connection, ticks: Sequence[Tick]) -> None:
             known.add(key)
             _add(batch, tick, ledgers)
     _flush(connection, batch)
-
-
-def prune(connection: Connection, now: float, retention: Retention) -> dict[str, int]:
-    """Delete what is older than its retention and return the number of rows by table.
-
-    The newest memory of every policy stays, and so do the policies that an entry or a memory still names.
-    """
-    before_ms = to_ms(now - retention.entries_s)
-    removals = {
-        "entries": delete(entries).where(entries.c.at_ms < before_ms),
-        "memories": delete(memories).where(memories.c.at_ms < before_ms, memories.c.slot != NEWEST),
-        "ledger": delete(ledger).where(ledger.c.bucket_ms < to_ms(now - retention.ledger_s)),
-        "coldstarts": delete(coldstarts).where(coldstarts.c.ready_at < now - retention.coldstarts_s),
-        "policies": delete(policies).where(
-            policies.c.digest.not_in(select(entries.c.digest)),
-            policies.c.digest.not_in(select(memories.c.digest)),
-        ),
-    }
-    return {name: connection.execute(statement).rowcount for name, statement in removals.items()}
 
 
 def _known(connection: Connection, ticks: Sequence[Tick]) -> set[tuple[str, int]]:

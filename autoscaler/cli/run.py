@@ -15,7 +15,7 @@ import click
 
 from autoscaler.adapters.kube import KubeApi, KubeError, connect
 from autoscaler.adapters.prometheus import Endpoint, Prometheus, PrometheusError
-from autoscaler.adapters.store import Store, StoreError, open_or_quarantine
+from autoscaler.adapters.store import Retention, Store, StoreError, open_or_quarantine
 from autoscaler.controller.book import Book
 from autoscaler.controller.eyes import PrometheusEyes
 from autoscaler.controller.handlers import Controller, Eyes, Options
@@ -34,7 +34,7 @@ _WRONG_ADDRESS = frozenset({"auth", "configuration", "http", "not-prometheus", "
 def _not_nan(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
     # No comparison holds for NaN, so that a range lets it through, and no tick would ever be due.
     if math.isnan(value):
-        raise click.BadParameter("nan is not in the range 0.1<=x<=3600.0.")
+        raise click.BadParameter("nan is no number; give one of the range in --help")
     return value
 
 
@@ -52,6 +52,22 @@ def _not_nan(_context: click.Context, _parameter: click.Parameter, value: float)
 @click.option("--kubeconfig", type=click.Path(path_type=Path), help="Kubeconfig; inside a cluster none is needed.")
 @click.option("--context", help="Context of the kubeconfig.")
 @click.option("--store", default="", metavar="URL", help="Journal and ledger: a path or SQLAlchemy URL; empty: none.")
+@click.option(
+    "--journal-days",
+    default=14.0,
+    show_default=True,
+    type=click.FloatRange(0.01, 3650.0),
+    callback=_not_nan,
+    help="Keep journal entries for so long; the ledger is kept for 400 days.",
+)
+@click.option(
+    "--journal-gib",
+    default=1.5,
+    show_default=True,
+    type=click.FloatRange(0.01, 10_000.0),
+    callback=_not_nan,
+    help="Keep an SQLite store below this size: beyond it the oldest journal entries go, never the ledger.",
+)
 @click.option("--prices", type=click.Path(path_type=Path), help="Your price list; default: the shipped list prices.")
 @click.option(
     "--namespace", "namespaces", multiple=True, metavar="NS", help="Watch this namespace alone; repeatable. Or: all."
@@ -70,6 +86,8 @@ def run(
     kubeconfig: Path | None,
     context: str | None,
     store: str,
+    journal_days: float,
+    journal_gib: float,
     prices: Path | None,
     namespaces: tuple[str, ...],
     tick_seconds: float,
@@ -96,7 +114,8 @@ def run(
         prices=_price_list(prices),
     )
     api = _connected(kubeconfig, context)
-    book = Book(_opened(store))
+    retention = Retention(entries_s=journal_days * 86_400, most_bytes=int(journal_gib * 2**30))
+    book = Book(_opened(store), retention=retention)
     clients = {name: Prometheus(endpoint) for name, endpoint in endpoints.items()}
     eyes = PrometheusEyes(clients, allow_queries=allow_custom_queries)
     try:

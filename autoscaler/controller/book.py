@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from autoscaler.adapters.store import Store, StoreError, Tick
+from autoscaler.adapters.store import Retention, Store, StoreError, Tick
 from autoscaler.core.decide import Memory
 from autoscaler.core.signals import Replica
 
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 MEMORY_FRESH_S = 600.0
 WAITING_MAX = 2_000
-PRUNE_EVERY_S = 3_600.0
+PRUNE_EVERY_S = 600.0
 
 
 class Book:
@@ -29,6 +29,7 @@ class Book:
         self,
         store: Store | None,
         *,
+        retention: Retention | None = None,
         on_trouble: Callable[[int], None] = lambda _: None,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -36,7 +37,8 @@ class Book:
         self._wall = wall
         self._waiting: deque[Tick] = deque(maxlen=WAITING_MAX)
         self._trouble = ""
-        self._prune_at = wall() + PRUNE_EVERY_S
+        self._retention = retention or Retention()
+        self._prune_at = float("-inf")  # What has grown old, or too large, while nobody ran goes with the first tick.
         self.on_trouble = on_trouble
 
     def append(self, ticks: Sequence[Tick]) -> None:
@@ -89,7 +91,7 @@ class Book:
     def _prune(self) -> None:
         if self._store is not None and self._wall() >= self._prune_at:
             self._prune_at = self._wall() + PRUNE_EVERY_S
-            self._store.prune(self._wall())
+            self._store.prune(self._wall(), self._retention)
 
     def _tell(self, trouble: str) -> None:
         if trouble != self._trouble:

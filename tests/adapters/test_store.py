@@ -168,6 +168,43 @@ def test_pruning_keeps_the_newest_memory_and_the_ledger(path: str) -> None:
         assert held > 0
 
 
+def test_a_file_that_gets_too_large_loses_its_oldest_entries_alone(path: str) -> None:
+    """A volume with a limit must not be reached: the pod would be evicted, and with it the ledger gone."""
+    with Store.open(path) as store:
+        store.record_all(ticks(story(ticks=900)))
+    full = Path(path).stat().st_size
+    with Store.open(path) as store:
+        before, kept = store.entries("prod/chat"), store.ledger()
+        store.prune(BEGIN + 3600, Retention(most_bytes=full // 2))
+        left = store.entries("prod/chat")
+        assert 300 < len(left) < 500, "half of the file, less some room"
+        assert left == before[-len(left) :]
+        assert store.ledger() == kept
+        assert store.newest_memory("prod/chat", Learnt) is not None
+        store.record_all(ticks(story("prod/second", ticks=300)))
+    assert Path(path).stat().st_size <= full, "what was freed is filled before the file grows"
+
+
+def test_a_limit_that_the_ledger_alone_exceeds_ends_with_no_entries(path: str) -> None:
+    """Nothing loops for ever, and the ledger is not given up for space."""
+    with Store.open(path) as store:
+        store.record_all(ticks(story()))
+        kept = store.ledger()
+        store.prune(BEGIN + 3600, Retention(most_bytes=1))
+        assert (store.entries("prod/chat"), store.ledger()) == ((), kept)
+
+
+def test_what_a_deleted_policy_had_learnt_goes_in_the_end(path: str) -> None:
+    """Learnt cold starts outlive the journal, but nothing is kept for ever."""
+    with Store.open(path) as store:
+        store.record_all(ticks(story()))
+        store.prune(BEGIN + 30 * 86_400)
+        assert store.newest_memory("prod/chat", Learnt) is not None
+        removed = store.prune(BEGIN + 500 * 86_400)
+        assert removed["policies"] == 1
+        assert store.newest_memory("prod/chat", Learnt) is None
+
+
 def test_the_migrations_make_exactly_the_tables_of_the_schema(path: str) -> None:
     """The schema module and the migrations are two texts of one thing; they may not drift apart."""
     Store.open(path).close()
