@@ -9,6 +9,10 @@ nothing. Summed over pods, with dA a pod's arrivals in its Δt,
 "Known" are the pods with a rate, "expected" those that report and those that have been ready for two scrapes and do
 not: what a missing pod serves is estimated, not forgotten. Δheld is the change of what a gateway holds.
 
+A pod whose sample has no count of requests (in concurrency mode: nothing running) gives no sight of demand; it counts
+as one that does not report. Where requests were counted and nobody told their tokens, the last mean stands in, so that
+more traffic still orders more, and ``Observed.untold`` says so: on a guessed mean nothing is scaled down.
+
 Token means are weighted by counts, so that the noise of a quiet night does not move them: with x the mean of an
 interval and m its count, ``v += (1 − exp(−m/400))·(x − v)`` (KV tokens: 300). They start at p = 500, o = 100,
 k = p + o/2; the first measured interval replaces these.
@@ -20,9 +24,12 @@ Work is released as engines do it: a prompt at once, decoding over the residence
     y         = y_prefill + y_decode                                     replica-seconds per second
 
 In concurrency mode (no token counters) the demand is what is in flight, running + waiting + held, over the target
-concurrency, and a gauge needs no second sample.
+concurrency, and a gauge needs no second sample. An engine that never told what waits has no queue; one that told it
+before and does not now is in flight by an unknown number, and the demand stays where it was.
 
-Invariants: pure; missing values move nothing; y ≥ 0.
+What contradicts itself does so until a newer interval says otherwise: ticks between two scrapes know nothing new.
+
+Invariants: pure; missing values move nothing; y ≥ 0; every number in the memory is finite.
 """
 
 from dataclasses import dataclass, field, replace
@@ -30,18 +37,14 @@ from math import exp
 
 from autoscaler.core.capacity import Coefficients, RequestMix, target_concurrency
 from autoscaler.core.intervals import (
-    FINISHED,
-    FIRST_TOKENS,
-    GENERATED,
-    ITL_COUNT,
-    ITL_SUM_S,
-    PROMPTS,
     Dispersion,
+    Gains,
     Gauges,
     Track,
     binned,
     finite,
     gauges,
+    hung,
     missing,
     tracked,
     usable,
@@ -60,7 +63,11 @@ SUSPICIOUS_IN_FLIGHT = 5.0  # Poisson with this mean is 0 in one of 150 scrapes.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemandMemory:
-    """What the measurement of demand carries from tick to tick; a mean is ``None`` until it was measured."""
+    """What the measurement of demand carries from tick to tick; a mean is ``None`` until it was measured.
+
+    ``measured_at`` is the sample time of the newest interval that told demand. ``tells_waiting`` says whether any pod
+    ever told what waits in it. ``untold`` and ``contradiction`` are those of the newest interval.
+    """
 
     tracks: dict[str, Track] = field(default_factory=dict)
     newest_at: float | None = None
@@ -73,6 +80,10 @@ class DemandMemory:
     demand: float | None = None
     arrival_rps: float | None = None
     dispersion: Dispersion = field(default_factory=Dispersion)
+    measured_at: float | None = None
+    tells_waiting: bool = False
+    untold: str | None = None
+    contradiction: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,12 +91,15 @@ class Observed:
     """What one tick knows of demand.
 
     ``fresh`` says that a new interval was folded in, over ``dt_s``; ``demand`` is y in replicas, or in-flight over
-    target concurrency, the newest known. Sums over pods are scaled to all ``expected`` pods. ``running`` and
-    ``waiting`` are ``None`` if no pod told; ``waiting`` includes what a gateway holds. ``contradiction`` is a sentence
-    if the metrics cannot all be true.
+    target concurrency, the newest known. ``newest_at`` is the newest sample that tells demand, ``measured_at`` the
+    newest that gave an interval. Sums over pods are scaled to all ``expected`` pods. ``running`` and ``waiting`` are
+    ``None`` if no pod told; ``waiting`` includes what a gateway holds. ``hung`` are the pods that have requests and
+    move none. ``untold`` says what was not told of requests that were counted; ``contradiction`` is a sentence if the
+    metrics cannot all be true.
     """
 
     newest_at: float | None
+    measured_at: float | None
     fresh: bool
     dt_s: float
     demand: float | None
@@ -98,6 +112,8 @@ class Observed:
     waiting: float | None
     held: float | None
     kv_capacity_tokens: float | None
+    hung: tuple[str, ...] = ()
+    untold: str | None = None
     contradiction: str | None = None
 
 
@@ -142,7 +158,7 @@ def update(
     spec: PolicySpec, coefficients: Coefficients, memory: DemandMemory, signals: Signals
 ) -> tuple[DemandMemory, Observed]:
     """Fold one tick's samples into the memory and say what is known of demand. Total on any signals."""
-    samples = [sample for sample in signals.samples if usable(sample, signals.at)]
+    samples = [sample for sample in signals.samples if usable(sample, signals.at, exports_tokens=spec.exports_tokens)]
     newest_at = max([sample.at for sample in samples], default=None)
     seen = _Seen(
         newest_at=newest_at,
@@ -153,25 +169,53 @@ def update(
         kv_capacity_tokens=spec.engine.kv_tokens,
     )
     if newest_at is None or (memory.newest_at is not None and newest_at <= memory.newest_at):
-        return memory, _observed(memory, seen)
+        return memory, _observed(spec, memory, seen)
     tracks, gains = tracked(spec.timing, memory.tracks, signals.replicas, samples, memory.newest_at)
     after = _with_means(memory, gains, seen, tracks)
     dt_s = spec.timing.scrape_seconds if memory.newest_at is None else newest_at - memory.newest_at
-    rates = [track.arrival_rps for track in tracks.values() if track.arrival_rps is not None]
-    if not spec.exports_tokens and seen.running is None and seen.waiting is None:
-        return after, _observed(after, seen)
     if not spec.exports_tokens:
-        in_flight = (seen.running or 0.0) + (seen.waiting or 0.0)
-        after = replace(after, demand=in_flight / target_concurrency(spec))
-        return after, _observed(after, seen, dt_s=dt_s)
+        after, measured = _in_flight(spec, after, seen), not _lacks_waiting(after, seen)
+    else:
+        arrival_rps = _arrival_rps(memory, after, seen, dt_s)
+        measured = arrival_rps is not None
+        if arrival_rps is not None:
+            after = _with_work(spec, coefficients, after, arrival_rps, dt_s)
+        after = replace(after, untold=_untold(after, gains))
+    if measured:
+        after = replace(after, measured_at=newest_at, contradiction=_contradiction(spec, coefficients, after, seen))
+    return after, _observed(spec, after, seen, dt_s=dt_s if measured else None)
+
+
+def _lacks_waiting(memory: DemandMemory, seen: _Seen) -> bool:
+    return memory.tells_waiting and seen.gauges.waiting_pods == 0
+
+
+def _in_flight(spec: PolicySpec, after: DemandMemory, seen: _Seen) -> DemandMemory:
+    """Return the memory with the demand of concurrency mode; as it was where what waits was told and is not now."""
+    if _lacks_waiting(after, seen):
+        return replace(after, untold="no engine tells any more how many requests wait in it")
+    in_flight = (seen.running or 0.0) + (seen.waiting or 0.0)
+    return replace(after, demand=in_flight / target_concurrency(spec), untold=None)
+
+
+def _arrival_rps(before: DemandMemory, after: DemandMemory, seen: _Seen, dt_s: float) -> float | None:
+    """Return the arrivals per second at all expected pods and the gateway, ``None`` if no pod had a rate."""
+    rates = [track.arrival_rps for track in after.tracks.values() if track.arrival_rps is not None]
     if not rates:
-        return after, _observed(after, seen)
-    held_rps = 0.0 if seen.held is None or memory.held is None else (seen.held - memory.held) / dt_s
-    arrival_rps = max(sum(rates) * max(seen.expected, len(rates)) / len(rates) + held_rps, 0.0)
-    after = _with_work(spec, coefficients, after, arrival_rps, dt_s)
-    observed = _observed(after, seen, dt_s=dt_s)
-    contradiction = _contradiction(coefficients, gains, observed)
-    return after, observed if contradiction is None else replace(observed, contradiction=contradiction)
+        return None
+    held_rps = 0.0 if seen.held is None or before.held is None else (seen.held - before.held) / dt_s
+    return max(sum(rates) * max(seen.expected, len(rates)) / len(rates) + held_rps, 0.0)
+
+
+def _untold(memory: DemandMemory, gains: Gains) -> str | None:
+    """Return what nobody told of requests that were counted; as before while no request says anything of it."""
+    if gains.prompt_requests == 0 and gains.untold_prompts > 0:
+        return "requests are counted, but no engine tells their prompt tokens"
+    if gains.output_requests == 0 and gains.untold_outputs > 0:
+        return "requests are counted, but no engine tells their generated tokens"
+    told = gains.prompt_requests > 0 or gains.output_requests > 0
+    # Without arrivals there is no work, whatever a request of them would have been.
+    return None if told or memory.arrival_rps == 0 else memory.untold
 
 
 def mix(memory: DemandMemory) -> RequestMix:
@@ -190,11 +234,10 @@ def _weighted(old: float | None, total: float, count: float, constant: float) ->
     return mean if old is None else old + (1 - exp(-count / constant)) * (mean - old)
 
 
-def _with_means(memory: DemandMemory, gains: tuple[float, ...], seen: _Seen, tracks: dict[str, Track]) -> DemandMemory:
-    prompts = gains[FIRST_TOKENS] or gains[FINISHED]
+def _with_means(memory: DemandMemory, gains: Gains, seen: _Seen, tracks: dict[str, Track]) -> DemandMemory:
     itl_s = memory.itl_s
-    if gains[ITL_COUNT] > 0:
-        mean_s = gains[ITL_SUM_S] / gains[ITL_COUNT]
+    if gains.itl_count > 0:
+        mean_s = gains.itl_sum_s / gains.itl_count
         itl_s = mean_s if itl_s is None else itl_s + ITL_WEIGHT * (mean_s - itl_s)
     running = seen.gauges.kv_running if seen.gauges.kv_running >= 1 else 0.0
     return replace(
@@ -202,10 +245,11 @@ def _with_means(memory: DemandMemory, gains: tuple[float, ...], seen: _Seen, tra
         tracks=tracks,
         newest_at=seen.newest_at,
         held=seen.held,
-        prompt_tokens=_weighted(memory.prompt_tokens, gains[PROMPTS], prompts, TOKEN_WEIGHT),
-        output_tokens=_weighted(memory.output_tokens, gains[GENERATED], gains[FINISHED], TOKEN_WEIGHT),
+        prompt_tokens=_weighted(memory.prompt_tokens, gains.prompt_tokens, gains.prompt_requests, TOKEN_WEIGHT),
+        output_tokens=_weighted(memory.output_tokens, gains.output_tokens, gains.output_requests, TOKEN_WEIGHT),
         kv_tokens=_weighted(memory.kv_tokens, seen.gauges.kv_tokens, running, KV_WEIGHT),
         itl_s=itl_s,
+        tells_waiting=memory.tells_waiting or seen.gauges.waiting_pods > 0,
     )
 
 
@@ -230,10 +274,11 @@ def _with_work(
     )
 
 
-def _observed(memory: DemandMemory, seen: _Seen, dt_s: float | None = None) -> Observed:
+def _observed(spec: PolicySpec, memory: DemandMemory, seen: _Seen, dt_s: float | None = None) -> Observed:
     """Return what is known; ``dt_s`` is given when a new interval was folded in."""
     return Observed(
         newest_at=seen.newest_at,
+        measured_at=memory.measured_at,
         fresh=dt_s is not None,
         dt_s=0.0 if dt_s is None else dt_s,
         demand=memory.demand,
@@ -246,18 +291,22 @@ def _observed(memory: DemandMemory, seen: _Seen, dt_s: float | None = None) -> O
         waiting=seen.waiting,
         held=seen.held,
         kv_capacity_tokens=seen.kv_capacity,
+        hung=hung(spec.timing, memory.tracks),
+        untold=memory.untold,
+        contradiction=memory.contradiction,
     )
 
 
-def _contradiction(coefficients: Coefficients, gains: tuple[float, ...], observed: Observed) -> str | None:
+def _contradiction(spec: PolicySpec, coefficients: Coefficients, memory: DemandMemory, seen: _Seen) -> str | None:
     """Return what cannot be true in these metrics, as a sentence, or ``None``."""
-    running, waiting = observed.running, observed.waiting
-    if running is None or waiting is None or observed.arrival_rps is None:
+    told, arrival_rps = seen.gauges, memory.arrival_rps
+    stuck = hung(spec.timing, memory.tracks)
+    if stuck and len(stuck) == seen.reporting:
+        return f"all {seen.reporting} engines that report have requests and have moved no token for too long"
+    if arrival_rps is None or told.running_pods == 0 or told.waiting_pods == 0:
         return None
-    residence_s = observed.mix.output_tokens * coefficients.a_s
-    if running + waiting == 0 and observed.arrival_rps * residence_s > SUSPICIOUS_IN_FLIGHT:
-        return f"{observed.arrival_rps:.1f} requests/s arrive but every gauge is 0"
-    moved = gains[PROMPTS] + gains[GENERATED] + gains[FINISHED]
-    if waiting > 0 and running > 0 and moved == 0:
-        return f"{waiting:.0f} requests wait and {running:.0f} run but no token was counted"
+    residence_s = mix(memory).output_tokens * coefficients.a_s
+    # What a gateway holds is in no engine's gauge.
+    if told.running + told.waiting == 0 and arrival_rps * residence_s > SUSPICIOUS_IN_FLIGHT:
+        return f"{arrival_rps:.1f} requests/s arrive but every gauge is 0"
     return None

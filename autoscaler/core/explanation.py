@@ -26,6 +26,12 @@ def conditions(seen: Seen) -> tuple[Condition, ...]:
     if seen.estimate.p50_s > guard.LONGEST_WAIT_S or seen.estimate.p75_s > guard.LONGEST_WAIT_S:
         message = f"a cold start of {seen.estimate.p75_s:.0f} s is beyond 20 minutes; the horizon is clamped there"
         found.append(Condition(name="ColdStartTooLong", message=message))
+    if seen.observed.hung:
+        message = f"{guard.named(seen.observed.hung)}: requests are there and none of them moves; restart the engine"
+        found.append(Condition(name="HungEngine", message=message))
+    if seen.observed.untold is not None:
+        message = f"{seen.observed.untold}; the last mean stands in, and nothing is scaled down on it"
+        found.append(Condition(name="TokensUntold", message=message))
     if seen.observed.contradiction is not None:
         found.append(Condition(name="ContradictoryMetrics", message=seen.observed.contradiction))
     return tuple(found)

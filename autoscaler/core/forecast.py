@@ -140,14 +140,11 @@ def update(
     peaks = _push(seen.peaks, seen.sighted_s, level, timing.peak_hold_seconds)
     learnt = _learn(seen, at, sum(y for _, y in recent) / len(recent))
     pending = learnt.pending
-    if len(pending) < PENDING_AT_MOST:
-        pending = (*pending, (at + max(0.0, horizon_s - lag_s), peaks[0][1]))
+    ahead_s = max(0.0, horizon_s - lag_s)
+    # Spaced evenly, else a burst of residuals from one minute would stand for the whole horizon.
+    if not pending or at + ahead_s - pending[-1][0] >= ahead_s / PENDING_AT_MOST:
+        pending = (*pending, (at + ahead_s, peaks[0][1]))[-PENDING_AT_MOST:]
     return replace(learnt, level=level, seen_at=at, peaks=peaks, recent=recent, pending=pending)
-
-
-def reset(memory: ForecastMemory) -> ForecastMemory:
-    """Return the memory without its buffers, for a start from zero: the learnt errors and the slow mean stay."""
-    return ForecastMemory(histogram=memory.histogram, growth=memory.growth, slow_mean=memory.slow_mean)
 
 
 def residual_quantile(memory: ForecastMemory, q: float) -> float:

@@ -10,21 +10,22 @@ target unknown     the target's replica count could not be read                 
 contested          someone else changed the count 3 times in 10 minutes          leave it, report
 zeroed by owner    it stands at 0, min is above 0, and we did not set it         leave it, say so
 pinned             the policy pins a number until a time                         that number
-blind              newest sample older than max(stale, 3 scrapes), or none       hold; orders made stay
+blind              nobody told demand for max(stale, 3 scrapes), or ever         hold; orders made stay
 fail-safe          blind for longer than failSafe.afterSeconds                   rise to its floor, never down
 contradictory      the metrics cannot all be true                                hold
 no demand yet      no rate was ever measured                                     hold
 =================  ============================================================  ===========================
 
 :data:`BLOCKS` forbid only the way down, the first that speaks is named: a partial answer (warnings, fewer than 80 %
-of the ready replicas report, none at all), a healthy replica starting (the owner of the pods would delete just that
-one: a ReplicaSet removes pods that are not ready first), and the first max(H, hold) seconds of a memory.
+of the ready replicas report, none at all, an engine that hangs, requests whose tokens nobody tells), a healthy replica
+starting (the owner of the pods would delete just that one: a ReplicaSet removes pods that are not ready first), and the
+first max(H, hold) seconds of a memory.
 
 The bounds min and max come last, over every outcome that may be written: they are orders of a person, not
 inferences, so a lowered max acts even when blind. Left to the owner are only contested and zeroed targets.
 
-Time is *sighted* time where a guard waits (holds, start guard): the seconds of an outage of metrics do not pass for
-them, else the first tick after it would drop replicas on no evidence.
+Time is *sighted* time where a guard waits (holds, start guard): it passes from sample to sample that tells demand. The
+seconds of an outage of metrics do not pass for them, else the first tick after it would drop replicas on no evidence.
 
 A target is contested in Enforce mode only: in the other modes whoever sets the count is not fighting us. So a world
 that does not carry decisions out must be run in another mode.
@@ -32,6 +33,7 @@ that does not carry decisions out must be run in another mode.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import inf
 
 from autoscaler.core.decision import Why
 from autoscaler.core.demand import Observed
@@ -45,6 +47,7 @@ CONTEST_S = 600.0
 LONGEST_WAIT_S = 1200.0  # Clamps H and the economic hold: an estimate beyond 20 minutes is a finding, not a plan.
 FAILING_S = 3600.0
 FAILING_STARTS = 3
+NAMED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +63,8 @@ class Start:
 class GuardMemory:
     """What the guards carry: the sighted clock, who set the count, and how the last hour's starts ended.
 
-    ``sighted_s`` is the sighted time since this memory began; ``expected`` the count that the last decision left.
+    ``sighted_s`` is the sighted time since this memory began, up to the sample of ``sample_at``; ``expected`` the count
+    that the last decision left.
     """
 
     began_at: float | None = None
@@ -68,6 +72,7 @@ class GuardMemory:
     sighted_at: float | None = None
     sighted_s: float = 0.0
     expected: int | None = None
+    sample_at: float | None = None
     zero_is_ours: bool = False
     foreign_at: tuple[float, ...] = ()
     starts: tuple[Start, ...] = ()
@@ -108,26 +113,33 @@ def stale_after_s(spec: PolicySpec) -> float:
     return max(spec.timing.stale_after_seconds, 3 * spec.timing.scrape_seconds)
 
 
-def sighted(spec: PolicySpec, signals: Signals, observed: Observed) -> bool:
-    """Return whether a sample is there that is new enough to decide by."""
-    return observed.newest_at is not None and signals.at - observed.newest_at <= stale_after_s(spec)
+def sighted(spec: PolicySpec, memory: GuardMemory, signals: Signals, observed: Observed) -> bool:
+    """Return whether demand was told lately enough to decide by: by a sample, and by a difference of two."""
+    if observed.newest_at is None or signals.at - observed.newest_at > stale_after_s(spec):
+        return False
+    # Samples that give no rate (engines that start again and again) are no sight for longer than samples that stay out.
+    measured_at = memory.began_at if observed.measured_at is None else observed.measured_at
+    return measured_at is None or signals.at - measured_at <= stale_after_s(spec)
 
 
 def update(
     spec: PolicySpec, memory: GuardMemory, signals: Signals, observed: Observed, stuck: tuple[Replica, ...]
 ) -> GuardMemory:
     """Return the memory after one tick's signals, before its decision."""
-    sees = sighted(spec, signals, observed)
-    passed_s = 0.0
-    if sees and memory.ticked_at is not None:
-        # A gap between ticks (a restart) was no sight either: it counts as one staleness limit at most.
-        passed_s = min(max(signals.at - memory.ticked_at, 0.0), stale_after_s(spec))
+    sees = sighted(spec, memory, signals, observed)
+    passed_s, sample_at = 0.0, memory.sample_at
+    if sees and observed.newest_at is not None:
+        gap_s = 0.0 if sample_at is None else max(observed.newest_at - sample_at, 0.0)
+        # A gap (a restart, an outage) was no sight: of it the new sample's own interval counts, as in the forecast.
+        passed_s = gap_s if gap_s <= stale_after_s(spec) else spec.timing.scrape_seconds
+        sample_at = observed.newest_at if sample_at is None else max(observed.newest_at, sample_at)
     return replace(
         memory,
         began_at=signals.at if memory.began_at is None else memory.began_at,
         ticked_at=signals.at,
         sighted_at=signals.at if sees else memory.sighted_at,
         sighted_s=memory.sighted_s + passed_s,
+        sample_at=sample_at,
         foreign_at=_foreign(spec, memory, signals),
         starts=_starts(memory.starts, signals, stuck),
     )
@@ -162,7 +174,7 @@ def _starts(starts: tuple[Start, ...], signals: Signals, stuck: tuple[Replica, .
     ended += [(replica, False) for replica in stuck if replica.ready_at is None]
     for replica, came in ended:
         old = known.get(replica.uid)
-        if replica.ordered_at > since and (old is None or old.came != came):
+        if since < replica.ordered_at < inf and (old is None or old.came != came):
             known[replica.uid] = Start(uid=replica.uid, ordered_at=replica.ordered_at, came=came)
     after = tuple(known.values())
     return starts if after == starts else after
@@ -222,7 +234,7 @@ def _pinned(situation: Situation) -> Verdict | None:
 def _blind(situation: Situation) -> Verdict | None:
     spec, signals, observed = situation.spec, situation.signals, situation.observed
     # Without a ready replica there is nobody to give a sample: what a gateway holds may still order.
-    if sighted(spec, signals, observed) or (observed.newest_at is None and observed.expected == 0):
+    if sighted(spec, situation.memory, signals, observed) or (observed.newest_at is None and observed.expected == 0):
         return None
     last_at = situation.memory.sighted_at if situation.memory.sighted_at is not None else situation.memory.began_at
     blind_s = signals.at - (signals.at if last_at is None else last_at)
@@ -231,10 +243,18 @@ def _blind(situation: Situation) -> Verdict | None:
         detail = f"no metrics for {blind_s:.0f} s: at least the fail-safe's {floor} replicas"
         return Verdict(target=max(situation.spec_replicas, floor), why=Why.FAIL_SAFE, detail=detail)
     if observed.newest_at is None:
-        detail = f"none of {observed.expected} ready replicas has a sample"
-    else:
+        detail = f"none of {observed.expected} ready replicas has a sample that tells demand"
+    elif signals.at - observed.newest_at > stale_after_s(spec):
         detail = f"the newest sample is {signals.at - observed.newest_at:.0f} s old"
+    else:
+        detail = "samples come, but for too long no two of one engine that give a rate"
     return Verdict(target=situation.spec_replicas, why=Why.BLIND, detail=f"{detail}{_source(signals)}; held")
+
+
+def named(pods: tuple[str, ...]) -> str:
+    """Return the first few names and how many more there are."""
+    shown = ", ".join(pods[:NAMED])
+    return shown if len(pods) <= NAMED else f"{shown} and {len(pods) - NAMED} more"
 
 
 def _source(signals: Signals) -> str:
@@ -262,6 +282,10 @@ def _partial(situation: Situation) -> Verdict | None:
         detail = f"no scale-down on a partial answer: {situation.signals.warnings[0]}"
     elif observed.reporting == 0 or observed.reporting < LEAST_REPORTING * observed.expected:
         detail = f"no scale-down while {observed.reporting} of {observed.expected} ready replicas report"
+    elif observed.hung:
+        detail = f"no scale-down while {named(observed.hung)} hang: they have requests and move none"
+    elif observed.untold is not None:
+        detail = f"no scale-down on a guess: {observed.untold}"
     else:
         return None
     return Verdict(target=situation.spec_replicas, why=Why.PARTIAL, detail=detail)

@@ -169,10 +169,148 @@ def test_every_gauge_at_zero_under_traffic_is_a_contradiction() -> None:
     assert observed.contradiction is None
 
 
-def test_a_hung_engine_is_a_contradiction() -> None:
-    """Requests wait and run and no token is counted: more replicas would not help."""
-    _, observed = seen(at(0, sample("a", -5, 100, waiting=3)), at(15, sample("a", 10, 100, waiting=9)))
-    assert observed.contradiction == "9 requests wait and 10 run but no token was counted"
+@pytest.mark.parametrize(
+    ("steps", "hung_at"), [pytest.param(70.0, 30, id="steps counted"), pytest.param(None, 90, id="steps not counted")]
+)
+@pytest.mark.parametrize("running", [10.0, 0.0])
+def test_an_engine_that_moves_nothing_hangs_in_the_end(steps: float | None, hung_at: int, running: float) -> None:
+    """Where steps are counted 30 s without one are enough; else 90 s, as a prefill is only counted at its end."""
+    ticks = [at(15 * n, sample("a", 15 * n - 5, 100, waiting=3 + n, running=running, steps=steps)) for n in range(12)]
+    found = [seen(*ticks[: n + 1])[1] for n in range(len(ticks))]
+    first = next(n for n, observed in enumerate(found) if observed.hung)
+    assert 15 * first == hung_at
+    assert "have moved no token" in str(found[first].contradiction)
+
+
+def test_a_long_prefill_is_no_hung_engine() -> None:
+    """100,000 tokens take a small GPU half a minute: steps pass, or at least it is not called hung so soon."""
+    for steps in (None, 1.0):
+        ticks = [
+            at(15 * n, sample("a", 15 * n - 5, 100, running=1, waiting=4, steps=None if steps is None else n * 40))
+            for n in range(4)
+        ]
+        _, observed = seen(*ticks)
+        assert (observed.hung, observed.contradiction) == ((), None)
+
+
+def test_one_hung_engine_among_ten_is_named_and_stops_nobody_else() -> None:
+    """Nine engines serve, so demand is known; the tenth is a matter for a person."""
+    names = [f"p{index}" for index in range(10)]
+
+    def tick(n: int) -> Signals:
+        well = [sample(name, 15 * n - 5, 100 + 60 * n, steps=500.0 * n) for name in names[1:]]
+        return at(15 * n, sample("p0", 15 * n - 5, 100, waiting=3 + n, steps=70.0), *well)
+
+    _, observed = seen(*(tick(n) for n in range(5)))
+    assert (observed.hung, observed.contradiction) == (("p0",), None)
+    assert observed.arrival_rps is not None
+    assert observed.arrival_rps > 9 * 4.0 - 1e-9
+
+
+def test_what_a_gateway_holds_is_no_sign_of_a_hung_engine() -> None:
+    """An idle engine moves nothing because it has nothing; held requests are on their way to it."""
+    idle = {"running": 0.0, "waiting": 0.0, "steps": 70.0}
+    _, observed = seen(*(at(15 * n, sample("a", 15 * n - 5, 100, **idle), held_requests=9.0) for n in range(12)))
+    assert (observed.hung, observed.contradiction) == ((), None)
+
+
+def test_a_contradiction_stands_until_a_newer_interval_says_otherwise() -> None:
+    """The tick between two scrapes knows nothing new, so it may not order either."""
+    zero = {"running": 0.0, "waiting": 0.0}
+    ticks = [at(0, sample("a", -5, 0)), at(15, sample("a", 10, 6000, **zero))]
+    memory, observed = seen(*ticks)
+    assert observed.contradiction == "399.3 requests/s arrive but every gauge is 0"
+    again, observed = demand.update(SPEC, known(SPEC), memory, replace(ticks[1], at=22.0))
+    assert (observed.fresh, observed.contradiction) == (False, memory.contradiction)
+    _, observed = demand.update(SPEC, known(SPEC), again, at(30, sample("a", 25, 6060)))
+    assert observed.contradiction is None
+
+
+NO_PROMPTS: dict[str, Any] = {"prompt_tokens": None}
+NO_OUTPUTS: dict[str, Any] = {"generation_tokens": None}
+
+
+@pytest.mark.parametrize(("lost", "name"), [(NO_PROMPTS, "prompt"), (NO_OUTPUTS, "generated")])
+def test_tokens_that_nobody_tells_any_more_do_not_shrink_the_requests(lost: dict[str, Any], name: str) -> None:
+    """A series that went missing is no prompt of length 0: the mean stays, traffic still counts, and it is told."""
+    before = [at(15.0 * n, sample("a", 15 * n - 5, 1000 + 120 * n)) for n in range(20)]
+    after = [at(15.0 * n, sample("a", 15 * n - 5, 1000 + 120 * n, **lost)) for n in range(20, 60)]
+    memory, known_before = seen(*before)
+    _, observed = seen(*before, *after)
+    assert observed.mix.prompt_tokens == pytest.approx(known_before.mix.prompt_tokens)
+    assert observed.mix.output_tokens == pytest.approx(known_before.mix.output_tokens)
+    assert observed.arrival_rps == pytest.approx(8.0)
+    assert observed.untold == f"requests are counted, but no engine tells their {name} tokens"
+    assert memory.untold is None
+    again = at(900.0, sample("a", 895, 1000 + 120 * 60))
+    and_again = at(915.0, sample("a", 910, 1000 + 120 * 61))
+    _, observed = seen(*before, *after, again, and_again)
+    assert observed.untold is None
+
+
+def test_a_pod_that_does_not_tell_its_tokens_leaves_the_means_to_the_others() -> None:
+    """Two versions side by side: the mean is that of those who tell, not half of it."""
+    ticks = [
+        at(15.0 * n, sample("a", 15 * n - 5, 60 * n), sample("b", 15 * n - 5, 60 * n, **NO_PROMPTS, **NO_OUTPUTS))
+        for n in range(20)
+    ]
+    _, observed = seen(*ticks)
+    assert observed.mix.prompt_tokens == pytest.approx(1000)
+    assert observed.mix.output_tokens == pytest.approx(200)
+    assert observed.untold is None
+
+
+def test_without_arrivals_untold_tokens_do_not_matter() -> None:
+    """Nothing arrives, so there is no work, whatever a request of it would have been: the way down is open again."""
+    busy = [at(15.0 * n, sample("a", 15 * n - 5, 60 * n, **NO_PROMPTS)) for n in range(10)]
+    idle = {"running": 0.0, "waiting": 0.0} | NO_PROMPTS
+    quiet = [at(15.0 * n, sample("a", 15 * n - 5, 60 * 9, **idle)) for n in range(10, 13)]
+    assert seen(*busy)[1].untold is not None
+    assert seen(*busy, *quiet)[1].untold is None
+
+
+def test_a_sample_without_any_count_of_requests_is_no_sight() -> None:
+    """A pod that answers with everything but what demand is measured by counts as one that does not report."""
+    mute = {"finished_requests": None, "ttft_count": None}
+    _, observed = seen(
+        at(0, sample("a", -5, 100), sample("b", -5, 100)), at(15, sample("a", 10, 160), sample("b", 10, 160, **mute))
+    )
+    assert (observed.reporting, observed.expected) == (1, 2)
+    assert observed.arrival_rps == pytest.approx(8.0)
+    _, observed = seen(at(0, sample("a", -5, 100)), at(15, sample("a", 10, 160, **mute)))
+    assert (observed.newest_at, observed.reporting, observed.expected) == (None, 0, 1)
+
+
+CONCURRENCY = policy(engine={"preset": "tgi", "targetConcurrency": 16})
+
+
+@pytest.mark.parametrize(("lost", "sight"), [("running", None), ("waiting", 10.0)])
+def test_in_flight_by_an_unknown_number_is_not_in_flight_by_none(lost: str, sight: float | None) -> None:
+    """Concurrency mode: what was told before and is missing now leaves the demand where it was."""
+    before = at(0, sample("a", -5, 100, running=40, waiting=8))
+    _, first = seen(before, spec=CONCURRENCY)
+    gone: dict[str, Any] = {"running": 1.0, "waiting": 1.0, lost: None}
+    _, observed = seen(before, at(15, sample("a", 10, 100, **gone)), spec=CONCURRENCY)
+    assert first.demand == pytest.approx(3.0)
+    assert (observed.demand, observed.fresh) == (first.demand, False)
+    assert observed.newest_at == sight
+    assert (observed.untold is None) is (lost == "running")
+
+
+def test_an_engine_without_a_queue_is_measured_by_what_runs() -> None:
+    """Nobody ever told what waits, so nothing waits in it."""
+    no_queue = {"waiting": None}
+    _, observed = seen(at(0, sample("a", -5, 100, running=40, **no_queue), held_requests=8.0), spec=CONCURRENCY)
+    assert observed.demand == pytest.approx(3.0)
+    assert observed.untold is None
+
+
+def test_a_memory_of_an_earlier_version_goes_on() -> None:
+    """Its tracks know fewer values: those are unknown for one interval, and nothing else is lost."""
+    memory, _ = seen(at(0, sample("a", -5, 100, steps=10.0)))
+    old = replace(memory, tracks={pod: track._replace(values=track.values[:8]) for pod, track in memory.tracks.items()})
+    _, observed = demand.update(SPEC, known(SPEC), old, at(15, sample("a", 10, 160, steps=20.0)))
+    assert observed.arrival_rps == pytest.approx(4.0)
 
 
 def test_concurrency_mode_needs_one_sample_only() -> None:

@@ -5,6 +5,7 @@ import math
 import random
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import pairwise
 from statistics import NormalDist, fmean
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from autoscaler.core import forecast
-from autoscaler.core.forecast import ForecastMemory, demand_quantile, reset, residual_quantile, update
+from autoscaler.core.forecast import ForecastMemory, demand_quantile, residual_quantile, update
 from autoscaler.core.policy_parts import Timing
 
 TIMING = Timing()
@@ -206,13 +207,16 @@ def test_compressed_time_gives_the_same_forecast() -> None:
     assert known(fast, 0.9) == pytest.approx(known(slow, 0.9))
 
 
-def test_a_start_from_zero_keeps_what_was_learnt() -> None:
-    """The buffers go, the histogram and the slow mean stay; the next sample starts the level anew."""
-    memory = feed(ForecastMemory(), [4.0, 6.0] * 60)
-    empty = reset(memory)
-    assert (empty.level, empty.base, empty.pending, empty.recent) == (None, None, (), ())
-    assert (empty.histogram, empty.slow_mean) == (memory.histogram, memory.slow_mean)
-    assert feed(empty, [9.0], start=START + 9000).level == 9.0
+def test_open_residuals_are_spread_over_the_whole_horizon() -> None:
+    """At a scrape a second a horizon of 20 min keeps 256 of 1,200 residuals, evenly, not the first of each run."""
+    memory = ForecastMemory()
+    for second in range(3000):
+        memory = update(Timing(), memory, at=START + second, dt_s=1.0, demand=4.0, horizon_s=1200.0, lag_s=1.5)
+    due = [when for when, _ in memory.pending]
+    gaps_s = [later - earlier for earlier, later in pairwise(due)]
+    assert 230 <= len(due) <= 256
+    assert max(gaps_s) <= 2 * min(gaps_s)
+    assert due[-1] - due[0] > 0.95 * 1198.5
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 from autoscaler.core import demand, guard
 from autoscaler.core.capacity import known
 from autoscaler.core.decision import Why
+from autoscaler.core.demand import Observed
 from autoscaler.core.guard import BLOCKS, STOPS, GuardMemory, Situation, Start, Verdict
 from autoscaler.core.policy import PolicySpec
 from autoscaler.core.signals import PodSample, Signals
@@ -25,9 +26,15 @@ def signals(at: float = 1000.0, *, spec: int | None = 2, age_s: float = 5.0, **o
     return Signals(at=at, spec_replicas=spec, **(values | other))
 
 
+def measured(seen: Signals, spec: PolicySpec = SPEC) -> Observed:
+    """Return what is observed where the newest sample of each pod made an interval with the one before."""
+    _, observed = demand.update(spec, known(spec), demand.initial(), seen)
+    return replace(observed, measured_at=observed.newest_at)
+
+
 def situation(seen: Signals, spec: PolicySpec = SPEC, memory: GuardMemory | None = None, **other: Any) -> Situation:
     """Return a situation in which demand is known, nothing starts and the start guard is over."""
-    _, observed = demand.update(spec, known(spec), demand.initial(), seen)
+    observed = measured(seen, spec)
     values: dict[str, Any] = {
         "spec_replicas": seen.spec_replicas or 0,
         "ready": 2,
@@ -52,7 +59,7 @@ def blocked(seen: Signals, spec: PolicySpec = SPEC, memory: GuardMemory | None =
 
 def ticked(spec: PolicySpec, memory: GuardMemory, seen: Signals, target: int | None) -> GuardMemory:
     """Return the memory after a tick that left a target."""
-    _, observed = demand.update(spec, known(spec), demand.initial(), seen)
+    observed = measured(seen, spec)
     after = guard.update(spec, memory, seen, observed, ())
     return guard.decided(after, seen, Verdict(target=target, why=Why.SETTLED, detail=""))
 
@@ -141,7 +148,7 @@ def test_a_start_without_memory_looks_before_it_goes_down() -> None:
 
 
 def test_the_clock_of_holds_counts_sighted_time_only() -> None:
-    """Four sighted ticks, twenty minutes of blindness, one gap of an hour: 45 + 0 + 15 + 90 s."""
+    """Four sighted ticks, twenty minutes of blindness, one gap of an hour: 45 + 0 + 15 + 15 s."""
     memory = GuardMemory()
     for at in (0.0, 15.0, 30.0, 45.0):
         memory = ticked(SPEC, memory, signals(at), 2)
@@ -150,7 +157,38 @@ def test_the_clock_of_holds_counts_sighted_time_only() -> None:
     assert memory.sighted_s == 45.0
     memory = ticked(SPEC, memory, signals(1260.0), 2)
     memory = ticked(SPEC, memory, signals(4860.0), 2)
-    assert memory.sighted_s == 45.0 + 15.0 + 90.0
+    assert memory.sighted_s == 45.0 + 15.0 + 15.0
+
+
+def test_time_passes_from_sample_to_sample() -> None:
+    """Ticks between two scrapes let no time pass: seven ticks over three scrapes are 30 s."""
+    memory = GuardMemory()
+    for at, age_s in ((0.0, 5.0), (5.0, 10.0), (10.0, 0.0), (15.0, 5.0), (20.0, 10.0), (25.0, 0.0), (35.0, 10.0)):
+        memory = ticked(SPEC, memory, signals(at, age_s=age_s), 2)
+    assert memory.sighted_s == 30.0
+
+
+def test_samples_that_never_make_a_rate_are_blindness_in_the_end() -> None:
+    """Engines that start again and again give samples and no interval; what is wanted is then not known."""
+    seen = signals()
+    _, observed = demand.update(SPEC, known(SPEC), demand.initial(), seen)
+    assert observed.measured_at is None
+    for began_at, sees in ((seen.at - 90, True), (seen.at - 91, False)):
+        assert guard.sighted(SPEC, GuardMemory(began_at=began_at), seen, observed) is sees
+    verdict = guard.first(STOPS, replace(situation(seen, memory=GuardMemory(began_at=0.0)), observed=observed))
+    assert verdict is not None
+    assert verdict.why is Why.BLIND
+    assert "no two of one engine" in verdict.detail
+
+
+def test_a_hung_engine_and_tokens_untold_forbid_the_way_down_and_are_named() -> None:
+    """What is not known of a part of the traffic is no reason to take replicas from it."""
+    for change, words in (({"hung": ("a",)}, "while a hang"), ({"untold": "nobody tells"}, "on a guess: nobody tells")):
+        here = situation(signals())
+        verdict = guard.first(BLOCKS, replace(here, observed=replace(here.observed, **change)))
+        assert verdict is not None
+        assert verdict.why is Why.PARTIAL
+        assert words in verdict.detail
 
 
 def test_three_foreign_counts_in_ten_minutes_are_a_contest() -> None:

@@ -26,7 +26,8 @@ What is seen, and stays so until said otherwise: ``arrivals`` in requests/s, ``w
 only: ``ready=N`` (so many of the oldest replicas are ready from now), ``failed=N`` (so many of those that start are
 crash-looping), ``hung=N`` (so many of those that start never will), ``spec=N`` (someone else sets the count first), and
 ``metrics=`` one of ``present``, ``stale`` (nothing newer than before), ``none``, ``down``, ``nan``, ``zero`` (every
-gauge 0), ``partial`` (half of the pods have no series), ``warned`` (an answer with a warning).
+gauge 0), ``partial`` (half of the pods have no series), ``warned`` (an answer with a warning), ``no-prompts`` (nobody
+counts prompt tokens), ``mute`` (everything but a count of requests).
 
 A start ends only when ``ready`` says so. Prompts have 1,000 tokens, outputs 200; what is told is 5 s old.
 """
@@ -232,16 +233,17 @@ def _sample(pod: Pod, at: float, metrics: str) -> PodSample:
     if metrics == "nan":
         return PodSample(pod=pod.name, at=at, presence=Presence.INVALID)
     gauge = 0.0 if metrics == "zero" else 1.0
+    requests, mute = metrics != "mute", metrics in {"mute", "no-prompts"}
     return PodSample(
         pod=pod.name,
         at=at,
         running=pod.running * gauge,
         waiting=pod.waiting * gauge,
         kv_ratio=min(1.0, pod.running * 1100 / 400_000) * gauge,
-        prompt_tokens=pod.started * 1000,
+        prompt_tokens=None if mute else pod.started * 1000,
         generation_tokens=pod.finished * 200,
-        finished_requests=pod.finished,
-        ttft_count=pod.started,
+        finished_requests=pod.finished if requests else None,
+        ttft_count=pod.started if requests else None,
         itl_sum_s=pod.finished * 200 * 0.03,
         itl_count=pod.finished * 200,
     )
