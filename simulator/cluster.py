@@ -22,11 +22,14 @@ from numpy.typing import NDArray
 from simulator import routing as gateway_code
 from simulator.lifecycle import ClusterError, Lifecycle
 from simulator.lives import lives_at, starting_intervals
+from simulator.nodes import Needs
 from simulator.profiles import EngineProfile
 from simulator.records import PoolSnapshot, Records, RequestStatus
 from simulator.results import RequestTable
-from simulator.startup import StartupModel
+from simulator.shared_nodes import SharedNodes
+from simulator.startup_phases import Startup
 from simulator.storage import new_pool, with_requests
+from simulator.tenancy import Tenancy
 from simulator.traces import Trace
 
 __all__ = ["Cluster", "ClusterError", "RequestTable", "Routing"]
@@ -47,15 +50,25 @@ class Cluster:
         self,
         *,
         profile: EngineProfile,
-        startup: StartupModel,
+        startup: Startup,
         seed: int,
         trace: Trace | None = None,
         initial_replicas: int = 0,
         routing: Routing = "least_outstanding",
         grace_s: float = 300.0,
         stepwise: bool = False,
+        nodes: SharedNodes | None = None,
+        needs: Needs | None = None,
+        name: str = "pool",
     ) -> None:
-        """Make a pool with `initial_replicas` ready at time 0 and the requests of `trace` (if any) to come."""
+        """Make a pool with `initial_replicas` ready at time 0 and the requests of `trace` (if any) to come.
+
+        With `nodes` its replicas are placed on them, under its `name`, each with its `needs`; without, there is always
+        room. Of the initial replicas those that find none begin as ordered.
+
+        Raises:
+            ClusterError: nodes without needs, a name that another pool on them has, or nodes that have lived already.
+        """
         self.profile = profile
         self._lifecycle = Lifecycle(
             pool=new_pool(profile, routing=ROUTINGS[routing], seed=seed),
@@ -64,11 +77,15 @@ class Cluster:
             seed=seed,
             grace_s=grace_s,
             stepwise=stepwise,
+            tenancy=None if nodes is None else _tenancy(nodes, name, needs),
         )
+        self._clock: Lifecycle | SharedNodes = self._lifecycle
+        if nodes is not None:
+            nodes.join(name, self._lifecycle)
+            self._clock = nodes
         if trace is not None:
             self.submit_many(trace.arrival_s, trace.prompt_tokens, trace.output_tokens)
-        for _ in range(initial_replicas):
-            self.add_ready_replica()
+        self._lifecycle.begin_with(initial_replicas)
 
     @property
     def now_s(self) -> float:
@@ -83,10 +100,12 @@ class Cluster:
     def advance(self, until_s: float) -> None:
         """Let everything up to and including until_s happen: arrivals, engine steps, replicas that get ready or go.
 
+        Pools that share nodes advance together, whichever of them is asked.
+
         Raises:
             ClusterError: until_s lies in the past.
         """
-        self._lifecycle.advance(until_s)
+        self._clock.advance(until_s)
 
     def set_replicas(self, count: int) -> None:
         """Ask for `count` replicas (starting + ready), as a write to /scale does, effective at now_s.
@@ -190,3 +209,9 @@ class Cluster:
     def starting_intervals(self) -> NDArray[np.float64]:
         """(n, 2) intervals in which a replica was starting: [ordered, ready), cut at deletion and at now_s."""
         return starting_intervals(self._lifecycle.all, self.now_s)
+
+
+def _tenancy(nodes: SharedNodes, name: str, needs: Needs | None) -> Tenancy:
+    if needs is None:
+        raise ClusterError(f"{name}: say what a replica needs of a node")
+    return Tenancy(nodes=nodes.nodes, pool=name, needs=needs)

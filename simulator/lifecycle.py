@@ -8,13 +8,23 @@ import numpy as np
 
 from simulator import routing as gateway_code
 from simulator.lives import counters_of, new_lives
+from simulator.nodeevents import Happening, What
 from simulator.profiles import EngineProfile
 from simulator.records import Pool, Records, ReplicaState
-from simulator.startup import StartupModel
+from simulator.startup_phases import Startup
 from simulator.storage import clear_slot, engine_record, place_replica, with_more_slots
+from simulator.tenancy import Tenancy
 
 STARTING, READY = ReplicaState.STARTING, ReplicaState.READY
 DRAINING, GONE = ReplicaState.DRAINING, ReplicaState.GONE
+
+_REACHED = {
+    What.SCHEDULED: "scheduled_s",
+    What.STARTED: "started_s",
+    What.LOADED: "loaded_s",
+    What.READY: "ready_s",
+}
+"""Instants that nodes tell, by the field of LIFE that keeps them."""
 
 
 class ClusterError(ValueError):
@@ -29,10 +39,11 @@ class Lifecycle:
         *,
         pool: Pool,
         profile: EngineProfile,
-        startup: StartupModel,
+        startup: Startup,
         seed: int,
         grace_s: float,
         stepwise: bool,
+        tenancy: Tenancy | None = None,
     ) -> None:
         self.pool = pool
         """The pool's arrays: replaced by larger ones as replicas and requests come, so read them here each time."""
@@ -41,14 +52,16 @@ class Lifecycle:
         self._startup = startup
         self._seed = seed
         self._grace_s = grace_s
+        self._tenancy = tenancy
         self._engine = engine_record(profile, stepwise=stepwise)
         self._lives = new_lives(16)
         self._count = 0
         # States are kept twice: arrays answer for all replicas at once, a dictionary for one without numpy's overhead.
         self._alive: dict[int, ReplicaState] = {}
         self._free_slots: list[int] = []
-        self._next_change_s = np.inf
-        self._any_draining = False
+        self.next_change_s = np.inf
+        """Nothing changes in a life before this instant unless somebody asks; nodes tell the rest."""
+        self.any_draining = False
 
     @property
     def alive(self) -> Records:
@@ -61,7 +74,7 @@ class Lifecycle:
         return self._lives[: self._count]
 
     def advance(self, until_s: float) -> None:
-        """Let everything up to and including until_s happen.
+        """Let everything up to and including until_s happen, where there are no nodes (``SharedNodes`` has its own).
 
         Raises:
             ClusterError: until_s lies in the past.
@@ -69,22 +82,23 @@ class Lifecycle:
         if until_s < self.now_s:
             raise ClusterError(f"cannot advance to {until_s:g} s: it is {self.now_s:g} s already")
         until_s = float(until_s)
-        while self._next_change_s <= until_s:
-            self._run_to(max(self._next_change_s, self.now_s))
-            self._change_lives()
-        self._run_to(until_s)
+        while self.next_change_s <= until_s:
+            self.run_to(max(self.next_change_s, self.now_s))
+            self.change_lives()
+        self.run_to(until_s)
 
-    def _run_to(self, until_s: float) -> None:
+    def run_to(self, until_s: float) -> None:
+        """Let the engines run; nothing changes in a life up to until_s but that a draining replica empties."""
         gateway_code.advance(self.pool, until_s)
         self.now_s = until_s
-        if self._any_draining:
+        if self.any_draining:
             for replica_id in self._in_state(DRAINING):
                 self._retire_if_empty(replica_id)
 
     def _in_state(self, *states: ReplicaState) -> list[int]:
         return [replica_id for replica_id, state in self._alive.items() if state in states]
 
-    def _change_lives(self) -> None:
+    def change_lives(self) -> None:
         """Apply the changes of life that are due now, in the order of replica ids."""
         for replica_id in self._in_state(STARTING):
             if self._lives["ready_s"][replica_id] <= self.now_s:
@@ -96,16 +110,16 @@ class Lifecycle:
 
     def _plan_next_change(self) -> None:
         draining = self._in_state(DRAINING)
-        self._any_draining = bool(draining)
+        self.any_draining = bool(draining)
         due = [float(self._lives["ready_s"][i]) for i in self._in_state(STARTING)]
         due += [float(self._lives["deadline_s"][i]) for i in draining]
-        self._next_change_s = min(due, default=np.inf)
+        self.next_change_s = min(due, default=np.inf)
 
     def set_replicas(self, count: int) -> None:
         """Ask for `count` replicas (starting + ready), as a write to /scale does, effective at now_s.
 
-        More: new ones are ordered. Fewer: victims as a ReplicaSet picks them, those not ready first (the
-        youngest of them first; gone at once), then ready ones with the fewest requests in flight (the
+        More: new ones are ordered. Fewer: victims as a ReplicaSet picks them, those not ready first (of them those
+        without a node, then the youngest; gone at once), then ready ones with the fewest requests in flight (the
         youngest at a tie; they drain).
 
         Raises:
@@ -121,23 +135,63 @@ class Lifecycle:
                 self.drain(replica_id)
         self.desired = count
 
-    def _victim_rank(self, replica_id: int) -> tuple[bool, int, float, int]:
+    def _victim_rank(self, replica_id: int) -> tuple[bool, bool, int, float, int]:
         life = self._lives[replica_id]
         ready = bool(life["state"] == READY)
         in_flight = int(self.pool.replicas["outstanding"][life["slot"]]) if ready else 0
-        return ready, in_flight, -float(life["ready_s"] if ready else life["ordered_s"]), -replica_id
+        placed = bool(life["scheduled_s"] < np.inf)
+        return ready, placed, in_flight, -float(life["ready_s"] if ready else life["ordered_s"]), -replica_id
 
     def order(self) -> int:
         """Order one replica now; its cold start is drawn from (seed, id). Returns its id."""
         replica_id = self._new_life(ordered_s=self.now_s)
         times = self._startup.draw(seed=self._seed, replica_id=replica_id)
         life = self._lives[replica_id]
+        if self._tenancy is not None:
+            life["scheduled_s"] = life["started_s"] = life["loaded_s"] = life["ready_s"] = np.inf
+            self._tenancy.order(replica_id, times, self.now_s)
+            return replica_id
         life["scheduled_s"] = life["ordered_s"] + times.schedule_s
         life["started_s"] = life["scheduled_s"] + times.pull_s
         life["loaded_s"] = life["started_s"] + times.load_s
         life["ready_s"] = life["loaded_s"] + times.warmup_s
         self._plan_next_change()
         return replica_id
+
+    def begin_with(self, count: int) -> None:
+        """Have replicas that run from the beginning; those for which there is no node with room are ordered."""
+        for replica_id in range(count):
+            node = -1 if self._tenancy is None else self._tenancy.occupy(replica_id)
+            if self._tenancy is not None and node < 0:
+                self.order()
+                self.desired += 1
+            else:
+                self.add_ready()
+                self._lives["node"][replica_id] = node
+
+    def apply(self, happening: Happening) -> None:
+        """Apply what nodes tell of a replica, now."""
+        replica_id, what = happening.replica_id, happening.what
+        if what is What.RESTORE:
+            for _ in range(self.desired - len(self._in_state(STARTING, READY))):
+                self.order()
+        elif replica_id not in self._alive:
+            return
+        elif what is What.LOST:
+            self.remove(replica_id)
+        elif what is What.DRAIN:
+            self.drain(replica_id, grace_s=happening.grace_s)
+        else:
+            self._reach(self._lives[replica_id], happening)
+
+    def _reach(self, life: np.void, happening: Happening) -> None:
+        life["unschedulable"] = happening.what is What.UNSCHEDULABLE
+        if happening.what in _REACHED:
+            life[_REACHED[happening.what]] = happening.at_s
+        if happening.what is What.SCHEDULED:
+            life["node"] = happening.node
+        elif happening.what is What.READY:
+            self._activate(happening.replica_id)
 
     def add_ready(self, ready_s: float | None = None, *, ordered_s: float | None = None) -> int:
         """Add a replica that somebody else started, ready at ready_s (default and earliest: now). Returns its id."""
@@ -234,4 +288,6 @@ class Lifecycle:
             self._free_slots.append(slot)
         life["slot"], life["state"], life["deleted_s"] = -1, GONE, at_s
         del self._alive[replica_id]
+        if self._tenancy is not None:
+            self._tenancy.release(replica_id, at_s)
         self._plan_next_change()

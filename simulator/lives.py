@@ -15,7 +15,7 @@ def new_lives(size: int) -> Records:
     for field in LIFE.names or ():
         if field.endswith("_s") and field != "busy_s":
             lives[field] = np.nan
-    lives["slot"] = -1
+    lives["slot"] = lives["node"] = -1
     return lives
 
 

@@ -187,6 +187,8 @@ LIFE = np.dtype(
         ("deleted_s", "f8"),
         ("busy_s", "f8"),  # filled in at the end of life
         ("requests_finished", "i8"),
+        ("node", "i8"),  # number of the node it is or was on; -1 where there are no nodes, or none had room yet
+        ("unschedulable", "i8"),  # 1 while it is known that no node has room for it
     ]
 )
 

@@ -129,6 +129,8 @@ def replica_of(life: np.void) -> Replica:
         ready_at=ready_at,
         deleted_at=instant("draining_s"),
         gone_at=instant("deleted_s"),
+        reason="Unschedulable" if seconds["unschedulable"] else None,
+        node=None if seconds["node"] < 0 else f"node-{seconds['node']:04d}",
     )
 
 

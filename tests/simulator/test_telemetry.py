@@ -8,6 +8,10 @@ from hypothesis import strategies as st
 
 from autoscaler.core.signals import PodSample, ReplicaState, Signals
 from simulator.cluster import Cluster
+from simulator.distributions import Fixed
+from simulator.nodepool import NodePool
+from simulator.nodes import Needs, NodeGroup
+from simulator.shared_nodes import SharedNodes
 from simulator.telemetry import EPOCH_AT, Scraping, Telemetry
 from tests.simulator.simulated_pools import FIXED_120_S, engine, random_trace, requests
 
@@ -174,3 +178,20 @@ def test_kv_use_is_the_share_of_blocks_as_vllm_tells_it() -> None:
     assert sample.kv_ratio == pytest.approx(2 / 25_000)
     assert sample.kv_capacity_tokens == 400_000.0
     assert (sample.running, sample.waiting) == (1.0, 0.0)
+
+
+def test_a_pending_replica_is_told_as_kubernetes_tells_it() -> None:
+    """Unschedulable and without a node while there is no room; with its node and no reason once it is placed."""
+    group = NodeGroup(name="l4", accelerator="l4", accelerators_per_node=1, provisioning=Fixed(seconds=40.0))
+    cluster = Cluster(
+        profile=engine(), startup=FIXED_120_S, seed=1, nodes=SharedNodes(NodePool([group], seed=1)),
+        needs=Needs(accelerator="l4", accelerators=1),
+    )  # fmt: skip
+    telemetry = Telemetry(cluster, kv_tokens=1000)
+    cluster.set_replicas(1)
+    told = []
+    for second in (1.0, 15.0, 60.0):
+        telemetry.advance(second)
+        (replica,) = telemetry.signals().replicas
+        told.append((replica.reason, replica.node, replica.scheduled_at))
+    assert told == [(None, None, None), ("Unschedulable", None, None), (None, "node-0000", EPOCH_AT + 50.0)]

@@ -1,0 +1,116 @@
+"""Replicas on their way to Ready on nodes: what of each phase is drawn, and what comes of the node's links.
+
+    scheduled ─pull─▶ started ─load─▶ loaded ─warm-up─▶ ready
+
+A pull is the transfer of the image, unless the node has it, and then the drawn part (unpacking, the container's start).
+A load is the transfer of the weights from the nearest tier that has them, and then the drawn part (the engine's own
+work). The warm-up is drawn.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import inf
+
+from simulator.nodeevents import Agenda, Due
+from simulator.nodes import Key, Needs, Node, Tier
+from simulator.startup import StartupTimes
+
+_PULL = -1
+"""Stands for the replica's id in the key of an image's transfer, which serves all replicas of its name."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Start:
+    """A replica on its way: the node once it is placed; ``told`` once it is known that none has room."""
+
+    needs: Needs
+    times: StartupTimes
+    ordered_s: float
+    node: Node | None = None
+    told: bool = False
+
+
+class Starts:
+    """All replicas that are not Ready yet, by key."""
+
+    def __init__(self, agenda: Agenda) -> None:
+        self._agenda = agenda
+        self._starts: dict[Key, Start] = {}
+
+    def __contains__(self, key: Key) -> bool:
+        """Whether the replica is still on its way."""
+        return key in self._starts
+
+    def __getitem__(self, key: Key) -> Start:
+        """Return a replica on its way."""
+        return self._starts[key]
+
+    def order(self, key: Key, needs: Needs, times: StartupTimes, at_s: float) -> None:
+        """Order a replica: it may be placed once the scheduling phase is over."""
+        self._starts[key] = Start(needs=needs, times=times, ordered_s=at_s)
+        self._agenda.enter(at_s + times.schedule_s, Due.PLACEABLE, key)
+
+    def forget(self, key: Key, at_s: float) -> Start | None:
+        """Give a replica up and return it, if it was on its way; an image that is pulled for it comes all the same."""
+        start = self._starts.pop(key, None)
+        if start is not None and start.node is not None:
+            for link in start.node.links.values():
+                link.cancel(key, at_s)
+        return start
+
+    def place(self, key: Key, node: Node, at_s: float) -> None:
+        """Begin the pull on a node."""
+        start = self._starts[key]
+        start.node = node
+        image, link = start.needs.image, node.links.get(Tier.REGISTRY)
+        if image is None or link is None or image.name in node.disk:
+            self._agenda.enter(at_s + start.times.pull_s, Due.STARTED, key)
+            return
+        if image.name not in node.pulling:
+            node.pulling[image.name] = (image, [])
+            link.begin((image.name, _PULL), image.gigabytes, at_s)
+        node.pulling[image.name][1].append(key)
+
+    def load(self, key: Key, at_s: float) -> None:
+        """The container has started: begin to read the weights."""
+        start = self._starts[key]
+        node, needs = start.node, start.needs
+        if node is None:
+            raise AssertionError(f"{key} started on no node")
+        node.keep_image(needs.image)
+        link = node.links.get(node.tier_of(needs))
+        if needs.weights is None or link is None:
+            self._loaded_at(start, key, at_s)
+        else:
+            link.begin(key, needs.weights.gigabytes, at_s)
+
+    def warm_up(self, key: Key, at_s: float) -> None:
+        """The weights are loaded: what is left is drawn."""
+        self._agenda.enter(at_s + self._starts[key].times.warmup_s, Due.READY, key)
+
+    def end_transfers(self, nodes: Iterable[Node], at_s: float) -> None:
+        """Let transfers that have ended by at_s be followed by what is drawn."""
+        for node in nodes:
+            for link in node.links.values():
+                for name, number in link.ended(at_s) if link.next_end_s <= at_s else ():
+                    if number == _PULL:
+                        self._pulled(node, name, at_s)
+                    else:
+                        self._loaded_at(self._starts[name, number], (name, number), at_s)
+
+    def _pulled(self, node: Node, image: str, at_s: float) -> None:
+        content, waiting = node.pulling.pop(image)
+        node.keep_image(content)
+        for key in waiting:
+            if key in self._starts:
+                self._agenda.enter(at_s + self._starts[key].times.pull_s, Due.STARTED, key)
+
+    def _loaded_at(self, start: Start, key: Key, transferred_s: float) -> None:
+        if start.node is not None:
+            start.node.keep_weights(start.needs.weights)
+        self._agenda.enter(transferred_s + start.times.load_s, Due.LOADED, key)
+
+
+def next_transfer_s(nodes: Iterable[Node]) -> float:
+    """Return when the next transfer on any node ends; infinity if none is under way."""
+    return min((link.next_end_s for node in nodes for link in node.links.values()), default=inf)
