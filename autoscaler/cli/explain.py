@@ -13,7 +13,7 @@ from autoscaler.adapters.store import Store
 from autoscaler.cli.number_words import order, words
 from autoscaler.cli.reading import Instant, output_option, policy_in, reading, store_option
 from autoscaler.cli.tables import ago, count, fits, gist, heading, instant, iso, number, seconds, show, show_json, table
-from autoscaler.core.decision import Decision
+from autoscaler.core.decision import Decision, Why
 from autoscaler.core.policy import PolicySpec
 from autoscaler.core.signals import Replica, ReplicaState
 from autoscaler.journal import Entry
@@ -67,7 +67,8 @@ def _page(name: str, entry: Entry, spec: PolicySpec | None, moves: tuple[Move, .
     head: list[RenderableType] = [heading(name, f"{instant(entry.at)} UTC, {ago(entry.at, time.time())}")]
     if spec is not None:
         head.append(Text(_serves(spec), style="dim"))
-    parts: list[RenderableType] = [Group(*head, _verdict(entry), Text(decision.detail))]
+    how = [Text(f"Capacity: {decision.capacity}", style="dim")] if decision.capacity else []
+    parts: list[RenderableType] = [Group(*head, _verdict(entry), Text(decision.detail), *how)]
     if decision.terms:
         parts.append(_candidates(decision))
     if decision.numbers:
@@ -95,23 +96,29 @@ def _verdict(entry: Entry) -> Text:
     return line
 
 
+# What is a candidate only where it binds: beside it these would read as replicas that somebody asked for.
+_LIMITS = frozenset({Why.MIN_REPLICAS.value, Why.MAX_REPLICAS.value, Why.FAIL_SAFE.value, Why.STABILIZATION.value})
+
+
 def _bound(decision: Decision) -> tuple[int, str]:
-    """Return which term to mark, and what to say of it: the one that bound, else the largest."""
+    """Return which term to mark, and what to say of it: the one that bound, else the one that demand is bound by."""
     terms, why = decision.terms, decision.why.value
     named = [i for i, term in enumerate(terms) if term.name == why]
     if named:
         return named[0], "bound"
-    largest = max(range(len(terms)), key=lambda i: (terms[i].replicas, -i))
+    asked = [i for i, term in enumerate(terms) if term.name not in _LIMITS] or list(range(len(terms)))
+    wanted = [i for i in asked if decision.wanted_by is not None and terms[i].name == decision.wanted_by.value]
+    largest = wanted[0] if wanted else max(asked, key=lambda i: (terms[i].replicas, -i))
     if decision.target == decision.want:
         return largest, "bound"
-    return largest, f"largest, but {why} bound the target"
+    return largest, f"what demand asks for, but {why} bound the target"
 
 
 def _candidates(decision: Decision) -> Table:
     made = table("Candidates", "", "reason", "replicas", "note", numbers=["replicas"])
     marked, note = _bound(decision)
     for i, term in sorted(enumerate(decision.terms), key=lambda pair: (-pair[1].replicas, pair[0])):
-        row = ("▶", note) if i == marked else ("", "")
+        row = ("▶", note) if i == marked else ("", "limit" if term.name in _LIMITS else "")
         made.add_row(row[0], term.name, f"{term.replicas:.2f}", row[1], style="bold yellow" if i == marked else None)
     return made
 

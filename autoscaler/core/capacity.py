@@ -179,12 +179,26 @@ def known(spec: PolicySpec) -> Coefficients:
 
 def target_concurrency(spec: PolicySpec) -> float:
     """Return the requests in flight one replica shall carry: the policy's, else 0.7 of its batch slots, else 8."""
+    return _target_concurrency(spec)[0]
+
+
+def _target_concurrency(spec: PolicySpec) -> tuple[float, str]:
     engine = spec.engine
     if engine.target_concurrency is not None:
-        return engine.target_concurrency
+        return engine.target_concurrency, "engine.targetConcurrency"
     if engine.max_sequences is not None:
-        return max(1.0, TARGET_SLOT_SHARE * engine.max_sequences)
-    return DEFAULT_TARGET_CONCURRENCY
+        return max(1.0, TARGET_SLOT_SHARE * engine.max_sequences), f"{TARGET_SLOT_SHARE:g} of engine.maxSequences"
+    return DEFAULT_TARGET_CONCURRENCY, "the default"
+
+
+def mode(spec: PolicySpec, coefficients: Coefficients) -> str:
+    """Return how a replica's capacity is known and from where, and the lines that no objective asks for."""
+    if not spec.exports_tokens:
+        concurrency, source = _target_concurrency(spec)
+        return f"concurrency mode: {concurrency:g} requests in flight a replica, from {source}"
+    how = "guessed" if coefficients.guessed else "known"
+    unasked = f"; no {Why.DECODE_SPEED.value} line without objectives.itlSeconds"
+    return f"{how} mode: {coefficients.source}{'' if spec.objectives.itl_seconds is not None else unasked}"
 
 
 def objectives(coefficients: Coefficients, mix: RequestMix, limits: Limits) -> tuple[Condition, ...]:

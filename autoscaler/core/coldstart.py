@@ -78,6 +78,7 @@ STUCK_AT_MOST_S = 1200.0
 REFRESH_S = 30.0
 COUNTED_FOR_S = 900.0
 SHORTEST_S = 0.1
+AHEAD_S = 60.0  # By so much the clocks of a cluster may differ.
 
 FORGETTING = 0.98
 # 0.98^200 is 0.018: all that is older weighs less than one fresh observation.
@@ -158,9 +159,10 @@ def update(memory: ColdStartMemory, replicas: Sequence[Replica], at: float) -> C
     The posterior is computed anew only when a start ended, when the number of starts under way that count changed, or
     when the oldest of them has aged 30 s (a fifth of the median where that is less).
     """
-    ended = () if memory.floor_at is None else _ended_s(memory, memory.floor_at, replicas)
+    ended = () if memory.floor_at is None else _ended_s(memory, min(memory.floor_at, at), replicas, at)
     ages_s = _ages_s(memory.estimate, replicas, at)
-    floor_at = max(at - COUNTED_FOR_S, -math.inf if memory.floor_at is None else memory.floor_at)
+    # A floor ahead of now was set by a clock that was put right since; left there, nothing would be learnt for as long.
+    floor_at = at - COUNTED_FOR_S if memory.floor_at is None else max(at - COUNTED_FOR_S, min(memory.floor_at, at))
     counted = tuple(r.uid for r in replicas if r.ready_at is not None and r.ready_at > floor_at)
     if not ended and not _aged(memory, ages_s):
         return replace(memory, counted=counted, floor_at=floor_at)
@@ -212,15 +214,15 @@ def predict(prior_s: float, observations: tuple[float, ...], ages_s: tuple[float
     )
 
 
-def _ended_s(memory: ColdStartMemory, floor_at: float, replicas: Sequence[Replica]) -> tuple[float, ...]:
+def _ended_s(memory: ColdStartMemory, floor_at: float, replicas: Sequence[Replica], at: float) -> tuple[float, ...]:
     """Return the durations of the starts that ended since the last update, in the order in which they did."""
     counted = frozenset(memory.counted)
     ended = [
         (replica.ready_at, replica.ready_at - replica.ordered_at)
         for replica in replicas
-        if replica.ready_at is not None and replica.ready_at > floor_at and replica.uid not in counted
+        if replica.ready_at is not None and floor_at < replica.ready_at <= at + AHEAD_S and replica.uid not in counted
     ]
-    # A pod that is ready before it was ordered has two clocks in it and says nothing.
+    # A pod that is ready before it was ordered, or only tomorrow, has two clocks in it and says nothing.
     return tuple(max(SHORTEST_S, round(took_s, 3)) for _, took_s in sorted(ended) if 0 <= took_s < math.inf)
 
 

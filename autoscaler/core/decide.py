@@ -26,7 +26,7 @@ from dataclasses import replace
 
 from autoscaler.core import coldstart, guard
 from autoscaler.core.decision import Condition, Decision, Why
-from autoscaler.core.explanation import conditions, decision
+from autoscaler.core.explanation import Judgement, conditions, decision
 from autoscaler.core.guard import Situation, Verdict
 from autoscaler.core.plan import Fleet, Memory, Plan, Seen, Times, plan, quantile, see
 from autoscaler.core.policy import PolicySpec
@@ -53,10 +53,9 @@ def decide(spec: PolicySpec, memory: Memory, signals: Signals) -> tuple[Memory, 
     if planned is not None:
         wants = _remembered(after.wants, after.guard.sighted_s, planned.want, _longest_hold_s(seen.times))
         after = replace(after, wants=wants)
-    want_down = _want_down(after, seen.times.hold_s)
-    verdict, found = _judge(seen, planned, want_down)
-    after = replace(after, guard=guard.decided(after.guard, signals, verdict))
-    return after, decision(seen, planned, want_down, verdict, found)
+    judged = _judge(seen, planned, _want_down(after, seen.times.hold_s))
+    after = replace(after, guard=guard.decided(after.guard, signals, judged.verdict))
+    return after, decision(seen, planned, judged)
 
 
 def _longest_hold_s(lead: Times) -> float:
@@ -77,9 +76,10 @@ def _want_down(memory: Memory, hold_s: float) -> int | None:
     return max((want for at_s, want in memory.wants if at_s >= since_s), default=None)
 
 
-def _judge(seen: Seen, planned: Plan | None, want_down: int | None) -> tuple[Verdict, tuple[Condition, ...]]:
-    """Return what the guards and the plan come to, bounds included, and the conditions."""
+def _judge(seen: Seen, planned: Plan | None, want_down: int | None) -> Judgement:
+    """Return what the guards and the plan come to, bounds included, with what it was made of."""
     least, most = guard.bounds(seen.spec, seen.signals)
+    most = max(least, most)
     situation = Situation(
         spec=seen.spec,
         signals=seen.signals,
@@ -88,18 +88,28 @@ def _judge(seen: Seen, planned: Plan | None, want_down: int | None) -> tuple[Ver
         spec_replicas=seen.signals.spec_replicas or 0,
         ready=seen.fleet.ready,
         healthy=seen.fleet.healthy,
-        guard_s=max(seen.times.horizon_s, seen.times.hold_s),
+        loading=seen.fleet.loading,
+        guard_s=seen.times.guard_s,
         level_known=planned is not None,
     )
-    found = conditions(seen)
+    found, extra = conditions(seen), 0
+    if planned is not None and want_down is not None:
+        extra = _replacements(seen.fleet, planned.want, want_down)
     verdict = guard.first(guard.STOPS, situation)
-    if verdict is None and planned is not None and want_down is not None:
-        verdict = _move(situation, seen.fleet, planned, want_down, (least, max(least, most)))
-        found += _exhausted(situation, seen.fleet, planned, verdict)
     if verdict is None:
-        detail = "no rate is known before the second sample; held"
-        verdict = Verdict(target=situation.spec_replicas, why=Why.NO_DEMAND_YET, detail=detail)
-    return guard.bounded(verdict, least, max(least, most)), found
+        # The last stop has spoken where no demand is known.
+        assert planned is not None
+        assert want_down is not None
+        verdict = _move(situation, planned, want_down, extra, (least, most))
+        found += _exhausted(situation, seen.fleet, planned, verdict)
+    return Judgement(
+        verdict=guard.bounded(verdict, least, most),
+        conditions=found,
+        least=least,
+        most=most,
+        extra=extra,
+        want_down=want_down,
+    )
 
 
 def _replacements(fleet: Fleet, want: int, want_down: int) -> int:
@@ -109,11 +119,10 @@ def _replacements(fleet: Fleet, want: int, want_down: int) -> int:
     return min(fleet.stuck, max(1, int(REPLACED_SHARE * want)))
 
 
-def _move(situation: Situation, fleet: Fleet, planned: Plan, want_down: int, limits: tuple[int, int]) -> Verdict:
+def _move(situation: Situation, planned: Plan, want_down: int, extra: int, limits: tuple[int, int]) -> Verdict:
     """Return up at once, or down by section 6, or the reason to stay. The counts are compared within the bounds."""
     least, most = limits
     stands = situation.spec_replicas
-    extra = _replacements(fleet, planned.want, want_down)
     order = planned.want + extra
     why = Why.REPLACE_STUCK if extra > 0 and planned.want <= stands < order else planned.why
     within = min(max(order, least), most)

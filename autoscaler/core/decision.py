@@ -70,7 +70,10 @@ class Decision:
     ``want_down`` its maximum over the hold. ``prewarm`` is the part of ``target`` held above present need.
     ``numbers`` holds every input of the formulas by its symbol's name with unit, e.g. ``demand_quantile`` (replicas),
     ``horizon_s``, ``coldstart_p50_s``; a value that was not known is absent from it. ``terms`` are all candidates,
-    the one that bound among them. ``detail`` is one sentence for a person.
+    the one that bound among them: what demand asks for line by line, what was wanted within the hold, replacements of
+    stuck starts, pin, fail-safe, and the bounds. ``wanted_by`` is the line that made ``want``, also where another
+    reason bound the target. ``capacity`` says how a replica's capacity is known and from where, and which line no
+    objective asks for. ``detail`` is one sentence for a person.
     ``held_by`` is the reason that stood before a bound clamped the count, ``None`` where none did.
     """
 
@@ -89,6 +92,8 @@ class Decision:
     numbers: dict[str, float] = field(default_factory=dict)
     conditions: tuple[Condition, ...] = ()
     held_by: Why | None = None
+    wanted_by: Why | None = None
+    capacity: str = ""
 
     @property
     def moves(self) -> bool:

@@ -4,10 +4,24 @@
 ``forecast``; what was not known is absent from it, never 0.
 """
 
+from dataclasses import dataclass
+
 from autoscaler.core import capacity, guard, prewarm
-from autoscaler.core.decision import Condition, Decision
+from autoscaler.core.decision import Condition, Decision, Term, Why
 from autoscaler.core.guard import Verdict
 from autoscaler.core.plan import Plan, Seen, limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What guards and plan came to: the verdict, the bounds, ``extra`` replicas for stuck starts, the hold's most."""
+
+    verdict: Verdict
+    conditions: tuple[Condition, ...]
+    least: int
+    most: int
+    extra: int
+    want_down: int | None
 
 
 def conditions(seen: Seen) -> tuple[Condition, ...]:
@@ -37,8 +51,9 @@ def conditions(seen: Seen) -> tuple[Condition, ...]:
     return tuple(found)
 
 
-def _numbers(seen: Seen, plan: Plan | None) -> dict[str, float]:
+def _numbers(seen: Seen, plan: Plan | None, judged: Judgement) -> dict[str, float]:
     """Return every input of the formulas by name; what was not known is absent."""
+    timing, prewarm_bounds = seen.spec.timing, seen.spec.prewarm
     observed, memory = seen.observed, seen.memory
     # While blind the newest sample ever seen tells for how long.
     newest_at = memory.demand.newest_at if observed.newest_at is None else observed.newest_at
@@ -60,12 +75,27 @@ def _numbers(seen: Seen, plan: Plan | None) -> dict[str, float]:
         "horizon_s": seen.times.horizon_s,
         "lag_s": seen.times.lag_s,
         "hold_s": seen.times.hold_s,
+        "guard_s": seen.times.guard_s,
+        "scrape_s": timing.scrape_seconds,
+        "tick_s": timing.tick_seconds,
+        "level_span_s": timing.level_seconds,
+        "peak_span_s": timing.peak_hold_seconds,
+        "backlog_clear_s": timing.backlog_clear_seconds,
+        "blind_s": guard.blind_s(memory.guard, seen.signals.at),
         "sighted_s": memory.guard.sighted_s,
         "quantile": memory.quantile,
         "reporting": float(observed.reporting),
         "expected": float(observed.expected),
         "stuck": float(seen.fleet.stuck),
         "healthy": float(seen.fleet.healthy),
+        "loading": float(seen.fleet.loading),
+        "surge": float(seen.signals.surge_replicas),
+        "replacements": float(judged.extra),
+        "starts_fail": float(guard.failing(memory.guard)),
+        "prewarm_min": prewarm_bounds.min,
+        "prewarm_max": prewarm_bounds.max,
+        "min_replicas": judged.least,
+        "max_replicas": judged.most,
     }
     known |= _model_numbers(seen) if seen.spec.exports_tokens else _concurrency_numbers(seen)
     numbers = {name: float(value) for name, value in known.items() if value is not None}
@@ -94,11 +124,24 @@ def _concurrency_numbers(seen: Seen) -> dict[str, float | None]:
     return {"target_concurrency": capacity.target_concurrency(seen.spec)}
 
 
-def decision(
-    seen: Seen, plan: Plan | None, want_down: int | None, verdict: Verdict, found: tuple[Condition, ...]
-) -> Decision:
+def _terms(seen: Seen, plan: Plan | None, judged: Judgement) -> tuple[Term, ...]:
+    """Return all candidates for the count: what demand asks for, what holds or replaces it, what a person ordered."""
+    terms = () if plan is None else plan.terms
+    pin, floor = seen.spec.pin, seen.spec.fail_safe.replicas
+    held: list[tuple[Why, float | None]] = [
+        (Why.STABILIZATION, judged.want_down),
+        (Why.REPLACE_STUCK, plan.want + judged.extra if plan is not None and judged.extra > 0 else None),
+        (Why.PIN, None if pin is None or pin.until.timestamp() <= seen.signals.at else pin.replicas),
+        (Why.FAIL_SAFE, floor),
+        (Why.MIN_REPLICAS, judged.least),
+        (Why.MAX_REPLICAS, judged.most),
+    ]
+    return terms + tuple(Term(name=why.value, replicas=float(count)) for why, count in held if count is not None)
+
+
+def decision(seen: Seen, plan: Plan | None, judged: Judgement) -> Decision:
     """Return the decision with its figures."""
-    numbers = _numbers(seen, plan)
+    verdict, numbers = judged.verdict, _numbers(seen, plan, judged)
     held = 0 if plan is None or verdict.target is None else prewarm.held(verdict.target, plan.present)
     return Decision(
         at=seen.signals.at,
@@ -108,14 +151,16 @@ def decision(
         detail=_sentence(seen, plan, verdict, numbers),
         next_at=seen.signals.at + seen.spec.timing.tick_seconds,
         want=None if plan is None else plan.want,
-        want_down=want_down,
+        want_down=judged.want_down,
         ready=seen.fleet.ready,
         warming=seen.fleet.warming,
         prewarm=held,
-        terms=() if plan is None else plan.terms,
+        terms=_terms(seen, plan, judged),
         numbers=numbers,
-        conditions=found,
+        conditions=judged.conditions,
         held_by=verdict.held_by,
+        wanted_by=None if plan is None else plan.why,
+        capacity=capacity.mode(seen.spec, seen.coefficients),
     )
 
 

@@ -8,7 +8,7 @@ guard              when                                                         
 paused             the policy says so                                            nothing may be written
 target unknown     the target's replica count could not be read                  nothing may be written
 contested          someone else changed the count 3 times in 10 minutes          leave it, report
-zeroed by owner    it stands at 0, min is above 0, and we did not set it         leave it, say so
+zeroed by owner    it stands at 0, we did not set it, and nothing wakes it       leave it, say so
 pinned             the policy pins a number until a time                         that number
 blind              nobody told demand for max(stale, 3 scrapes), or ever         hold; orders made stay
 fail-safe          blind for longer than failSafe.afterSeconds                   rise to its floor, never down
@@ -68,7 +68,6 @@ class GuardMemory:
     """
 
     began_at: float | None = None
-    ticked_at: float | None = None
     sighted_at: float | None = None
     sighted_s: float = 0.0
     expected: int | None = None
@@ -80,7 +79,11 @@ class GuardMemory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """What the guards look at. ``guard_s`` is max(H, hold); ``level_known`` whether demand was ever measured."""
+    """What the guards look at.
+
+    ``healthy`` replicas are asked for and on their way, ``loading`` are the pods that start, a rollout's included, both
+    without the stuck ones. ``guard_s`` is max(H, hold); ``level_known`` whether demand was ever measured.
+    """
 
     spec: PolicySpec
     signals: Signals
@@ -89,6 +92,7 @@ class Situation:
     spec_replicas: int
     ready: int
     healthy: int
+    loading: int
     guard_s: float
     level_known: bool
 
@@ -136,7 +140,6 @@ def update(
     return replace(
         memory,
         began_at=signals.at if memory.began_at is None else memory.began_at,
-        ticked_at=signals.at,
         sighted_at=signals.at if sees else memory.sighted_at,
         sighted_s=memory.sighted_s + passed_s,
         sample_at=sample_at,
@@ -161,9 +164,11 @@ def _foreign(spec: PolicySpec, memory: GuardMemory, signals: Signals) -> tuple[f
     now, expected = signals.spec_replicas, memory.expected
     if spec.paused or spec.mode is not Mode.ENFORCE:
         return ()
+    # An instant ahead of this one was told by a clock that was put right since.
+    before = tuple(at for at in memory.foreign_at if at <= signals.at)
     if now is None or expected is None or now == expected or signals.unwritten:
-        return memory.foreign_at
-    return (*memory.foreign_at, signals.at)[-CONTEST_CHANGES:]
+        return before
+    return (*before, signals.at)[-CONTEST_CHANGES:]
 
 
 def _starts(starts: tuple[Start, ...], signals: Signals, stuck: tuple[Replica, ...]) -> tuple[Start, ...]:
@@ -217,7 +222,12 @@ def _contested(situation: Situation) -> Verdict | None:
 
 
 def _zeroed(situation: Situation) -> Verdict | None:
-    if situation.spec_replicas > 0 or situation.spec.replicas.min == 0 or situation.memory.zero_is_ours:
+    """Leave a zero to its owner; with ``min`` 0 a held request wakes it, and one that was there first is nobody's."""
+    memory = situation.memory
+    if situation.spec_replicas > 0 or memory.zero_is_ours:
+        return None
+    held = situation.observed.held or 0.0
+    if situation.spec.replicas.min == 0 and (held > 0 or memory.expected is None):
         return None
     detail = "the target was set to 0 by its owner; it is left there until the owner raises it"
     return Verdict(target=0, why=Why.ZEROED_BY_OWNER, detail=detail, bounded=False)
@@ -236,11 +246,10 @@ def _blind(situation: Situation) -> Verdict | None:
     # Without a ready replica there is nobody to give a sample: what a gateway holds may still order.
     if sighted(spec, situation.memory, signals, observed) or (observed.newest_at is None and observed.expected == 0):
         return None
-    last_at = situation.memory.sighted_at if situation.memory.sighted_at is not None else situation.memory.began_at
-    blind_s = signals.at - (signals.at if last_at is None else last_at)
+    dark_s = blind_s(situation.memory, signals.at)
     floor = spec.fail_safe.replicas
-    if floor is not None and blind_s >= spec.fail_safe.after_seconds:
-        detail = f"no metrics for {blind_s:.0f} s: at least the fail-safe's {floor} replicas"
+    if floor is not None and dark_s >= spec.fail_safe.after_seconds:
+        detail = f"no metrics for {dark_s:.0f} s: at least the fail-safe's {floor} replicas"
         return Verdict(target=max(situation.spec_replicas, floor), why=Why.FAIL_SAFE, detail=detail)
     if observed.newest_at is None:
         detail = f"none of {observed.expected} ready replicas has a sample that tells demand"
@@ -249,6 +258,12 @@ def _blind(situation: Situation) -> Verdict | None:
     else:
         detail = "samples come, but for too long no two of one engine that give a rate"
     return Verdict(target=situation.spec_replicas, why=Why.BLIND, detail=f"{detail}{_source(signals)}; held")
+
+
+def blind_s(memory: GuardMemory, at: float) -> float:
+    """Return the seconds since demand was last told, since the memory began if it never was; 0 with sight."""
+    last_at = memory.began_at if memory.sighted_at is None else memory.sighted_at
+    return 0.0 if last_at is None else max(at - last_at, 0.0)
 
 
 def named(pods: tuple[str, ...]) -> str:
@@ -292,9 +307,10 @@ def _partial(situation: Situation) -> Verdict | None:
 
 
 def _starting(situation: Situation) -> Verdict | None:
-    if situation.healthy == 0:
+    coming = max(situation.healthy, situation.loading)
+    if coming == 0:
         return None
-    detail = f"no scale-down while {situation.healthy} replicas start: those would be deleted first"
+    detail = f"no scale-down while {coming} replicas start: those would be deleted first"
     return Verdict(target=situation.spec_replicas, why=Why.STARTING, detail=detail)
 
 

@@ -12,7 +12,9 @@ demand, the forecast, the guards' clock. What comes out is turned into a number 
 
 Words: ``ready`` replicas serve; ``warming`` = max(0, spec_replicas − ready) are asked for and do not, pods that do
 not exist yet included and a rollout's surge excluded; of these ``stuck`` ones are starting for longer than the
-cold-start model's A99 or have failed, the rest is ``healthy``. ``hold`` = 2·L50 or the policy's own window.
+cold-start model's A99 or have failed, the rest is ``healthy``. ``loading`` are all pods that start and are not stuck, a
+rollout's surge included: it serves soon in another's place, so it is no capacity, but it may not be deleted either.
+``hold`` = 2·L50 or the policy's own window.
 
 Invariants: pure; with the same memory and mix a larger demand never gives a smaller want.
 """
@@ -28,7 +30,7 @@ from autoscaler.core.forecast import ForecastMemory
 from autoscaler.core.guard import GuardMemory
 from autoscaler.core.policy import PolicySpec
 from autoscaler.core.policy_parts import Timing
-from autoscaler.core.signals import ReplicaState, Signals
+from autoscaler.core.signals import Replica, ReplicaState, Signals
 
 START_QUANTILE = 0.9
 LAG_SCRAPES = 1.5  # The usual delay of the metrics plus half a scrape: a constant, not the age at the tick.
@@ -56,12 +58,13 @@ class Memory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
-    """The replicas of one instant: ready, asked for and not ready, and of these the stuck and the healthy ones."""
+    """The replicas of one instant: ready, asked for and not ready, of these the stuck and the healthy ones; loading."""
 
     ready: int
     warming: int
     stuck: int
     healthy: int
+    loading: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +74,11 @@ class Times:
     horizon_s: float
     lag_s: float
     hold_s: float
+
+    @property
+    def guard_s(self) -> float:
+        """For how long a memory must have seen before anything is taken away."""
+        return max(self.horizon_s, self.hold_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +146,7 @@ def see(spec: PolicySpec, memory: Memory, signals: Signals) -> Seen:
         observed=observed,
         estimate=cold.estimate,
         times=lead,
-        fleet=_fleet(signals, len(late)),
+        fleet=_fleet(signals, late),
     )
 
 
@@ -156,11 +164,17 @@ def _forecast(timing: Timing, memory: ForecastMemory, observed: Observed, lead: 
     )
 
 
-def _fleet(signals: Signals, late: int) -> Fleet:
+def _fleet(signals: Signals, late: tuple[Replica, ...]) -> Fleet:
     ready = signals.count(ReplicaState.READY)
     warming = max(0, (signals.spec_replicas or 0) - ready)
-    stuck = min(late, warming)
-    return Fleet(ready=ready, warming=warming, stuck=stuck, healthy=warming - stuck)
+    stuck = min(len(late), warming)
+    hung = {replica.uid for replica in late}
+    loading = sum(
+        1
+        for replica in signals.replicas
+        if replica.state is ReplicaState.STARTING and replica.ready_at is None and replica.uid not in hung
+    )
+    return Fleet(ready=ready, warming=warming, stuck=stuck, healthy=warming - stuck, loading=loading)
 
 
 def _need(seen: Seen, load: float) -> Need:
@@ -184,8 +198,8 @@ def plan(seen: Seen) -> Plan | None:
     level, base, scale = seen.memory.forecast.level, seen.memory.forecast.base, seen.memory.forecast.scale
     if level is None or base is None or scale is None:
         return None
-    # forecast.demand_quantile, written out because the residual quantile is one of the numbers to be told.
     residual = forecast.residual_quantile(seen.memory.forecast, seen.memory.quantile)
+    # Written out, and not asked of the forecast, because the residual quantile is one of the numbers to be told.
     quantile_of_demand = max(0.0, base + residual * scale)
     ahead, present = _need(seen, quantile_of_demand), _need(seen, level)
     pool = prewarm.size(seen.spec.prewarm, present, ahead)

@@ -105,7 +105,7 @@ def test_a_guard_that_bound_is_told_beside_the_largest_candidate(tmp_path: Path,
     with Store.open(path) as opened:
         opened.record(dataclasses.replace(entry, decision=held), None, spec())
     output = run("explain", "prod/chat", at=path).output
-    assert re.search(r"▶\s+burst\s+1\.21\s+largest, but stabilization bound the target", output)
+    assert re.search(r"▶\s+burst\s+1\.21\s+what demand asks for, but stabilization bound the target", output)
 
 
 def test_explain_last_gives_a_line_for_each_decision(run: Run) -> None:

@@ -107,6 +107,26 @@ def test_a_pod_that_was_ready_before_it_was_ordered_is_no_sample() -> None:
     assert update(fresh(), [pod("p", ordered_at=30.0, ready_at=20.0)], 45.0).observations == ()
 
 
+def test_a_clock_that_was_wrong_for_one_tick_does_not_stop_the_learning() -> None:
+    """One tick a day ahead: what comes ready after it counts, and what was counted before is not counted again."""
+    memory = update(fresh(), came("a", 60.0, 70.0), 100.0)
+    memory = update(memory, came("a", 60.0, 70.0), 86_500.0)
+    memory = update(memory, came("a", 60.0, 70.0), 130.0)
+    assert memory.observations == (60.0, 70.0)
+    memory = update(memory, came("b", 40.0, ordered_at=110.0), 160.0)
+    assert memory.observations == (60.0, 70.0, 40.0)
+
+
+def test_a_pod_that_is_ready_only_tomorrow_is_no_sample_today_or_tomorrow() -> None:
+    """Its node's clock is a day ahead; a cold start of a day would rule the estimate for weeks."""
+    odd = came("a", 86_460.0)
+    memory = update(fresh(), odd, 90.0)
+    assert memory.observations == ()
+    for at in (15_000.0, 86_470.0, 86_500.0):
+        memory = update(memory, odd, at)
+    assert memory.observations == ()
+
+
 def test_a_young_start_says_nothing_and_one_older_than_the_median_does() -> None:
     """Only what has lasted longer than expected is news."""
     memory = update(fresh(), came("p", *[60.0] * 10), 60.0)

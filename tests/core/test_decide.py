@@ -48,34 +48,58 @@ def test_a_rollouts_surge_is_not_warming() -> None:
     assert (decision.ready, decision.warming) == (5, 0)
 
 
-def test_every_number_needed_to_recompute_the_decision_is_there() -> None:
-    """D_q, need() and want, from the decision's own numbers and nothing else."""
-    spec = policy(objectives={"ttftSeconds": 2, "itlSeconds": 0.05})
-    _, decision = after(60, spec=spec, rate_rps=30.0, ready=4)
-    x = decision.numbers
-    demand = max(0.0, x["base"] + x["residual_quantile"] * x["scale"])
-    assert x["demand_quantile"] == pytest.approx(demand)
-    assert x["scale"] == pytest.approx(math.sqrt(max(x["base"], 0.05)))
-    assert x["horizon_s"] == pytest.approx(min(x["coldstart_p75_s"] + 1.5 * 15 + 15 / 2, 1200))
-    assert x["hold_s"] == pytest.approx(2 * x["coldstart_p50_s"])
-    decode_s = (x["c_s"] + x["d_s"] * x["kv_tokens_per_request"]) * x["output_tokens"]
-    assert x["work_s"] == pytest.approx(x["b_s"] * x["prompt_tokens"] + decode_s)
-    in_flight = demand / x["work_s"] * x["output_tokens"] * x["a_s"]
-    wait_s = x["ttft_s"] - x["b_s"] * x["prompt_tokens"] - x["a_s"]
-    noise = 2 * demand * x["work_s"] * x["dispersion"]
-    span_s = x["tpot_s"] * x["output_tokens"] / 2
-    blend = 1 + (x["dispersion"] - 1) * min(1.0, span_s / 15)
-    decode = demand + 1.2815515655446004 * math.sqrt(2 * demand * x["work_s"] * blend / span_s)
-    lines = {
-        "utilization": demand / 0.97,
-        "burst": demand / 2 + math.sqrt(demand**2 / 4 + noise * math.log(10) / (2 * wait_s)),
-        "batch-slots": demand + in_flight / (0.9 * x["max_sequences"]),
-        "kv-memory": demand + in_flight * x["kv_tokens_per_request"] / (0.9 * x["kv_capacity_tokens"]),
-        "decode-speed": decode / (1 - x["a_s"] / x["tpot_s"]),
+def test_nothing_goes_down_while_a_rollouts_replica_starts() -> None:
+    """The ReplicaSet would delete the pod that loads; when it is ready, or hangs, the way down is open again."""
+    new = replica("new", ordered_at=1480.0, ready_at=None)
+    old = tuple(replica(f"llm-{index}") for index in range(8))
+    memory = initial(SPEC)
+    for tick in range(100):
+        memory, _ = decide(SPEC, memory, steady(15.0 * tick, ready=8, rate_rps=60.0))
+    targets = {}
+    for tick in range(100, 180):
+        seen = steady(15.0 * tick, ready=8, rate_rps=4.0, replicas=(*old, new), surge_replicas=1)
+        memory, decision = decide(SPEC, memory, seen)
+        targets[15 * tick] = (decision.target, decision.why)
+    stuck_at = 1480.0 + memory.coldstart.estimate.stuck_after_s
+    blocked = [at for at, (target, why) in targets.items() if why is Why.STARTING and target == 8]
+    assert blocked
+    assert all(at <= stuck_at + 15 for at in blocked)
+    assert all(target == 8 for at, (target, _) in targets.items() if at <= stuck_at)
+    assert targets[15 * 179] == (1, Why.BURST)
+
+
+@pytest.mark.parametrize(("held", "left_alone"), [(None, True), (0.0, True), (3.0, False)])
+def test_a_zero_that_the_owner_set_stays_though_min_is_zero(held: float | None, left_alone: bool) -> None:
+    """Demand was there a minute ago, but the owner has spoken; only a request that is held wakes the target."""
+    spec = policy(
+        mode="Enforce",
+        replicas={"min": 0, "max": 9},
+        scaleToZero={"enabled": True},
+        metrics={"queries": [{"signal": "heldRequests", "promql": "held"}]},
+    )
+    memory, _ = after(60, spec=spec, rate_rps=16.0, ready=2)
+    for tick in (60, 61):
+        zero = Signals(at=15.0 * tick, spec_replicas=0, held_requests=held)
+        memory, decision = decide(spec, memory, zero)
+        assert (decision.why is Why.ZEROED_BY_OWNER) is left_alone
+        assert (decision.target == 0) is left_alone
+
+
+def test_how_capacity_is_known_stands_in_the_decision() -> None:
+    """Measured, guessed or plain concurrency, each with its source, and the line that no objective asks for."""
+    told = {
+        "known": after(2)[1].capacity,
+        "guessed": after(2, spec=policy(engine={"maxSequences": 64}))[1].capacity,
+        "concurrency": after(2, spec=policy(engine={"preset": "tgi", "maxSequences": 20}))[1].capacity,
+        "decode": after(2, spec=policy(objectives={"ttftSeconds": 2, "itlSeconds": 0.05}))[1].capacity,
     }
-    assert {term.name: term.replicas for term in decision.terms} == pytest.approx(lines)
-    assert decision.want == math.ceil(max(lines.values()) - 0.05)
-    assert x["pool"] == pytest.approx(max(lines.values()) - x["need_present"])
+    assert told == {
+        "known": "known mode: A100 8B; no decode-speed line without objectives.itlSeconds",
+        "guessed": "guessed mode: physics prior; assumed 8 billion parameters; no decode-speed line without "
+        "objectives.itlSeconds",
+        "concurrency": "concurrency mode: 14 requests in flight a replica, from 0.7 of engine.maxSequences",
+        "decode": "known mode: A100 8B",
+    }
 
 
 def test_a_backlog_orders_what_clears_it_within_a_minute_of_its_arrival() -> None:
@@ -86,7 +110,8 @@ def test_a_backlog_orders_what_clears_it_within_a_minute_of_its_arrival() -> Non
     assert decision.why is Why.BACKLOG
     assert x["backlog_left_s"] == pytest.approx(left_s)
     (term,) = (term for term in decision.terms if term.name == "backlog")
-    forecast = max(term.replicas for term in decision.terms if term.name != "backlog")
+    lines = {"utilization", "burst", "batch-slots", "kv-memory"}
+    forecast = max(term.replicas for term in decision.terms if term.name in lines)
     assert term.replicas == pytest.approx(min(x["need_present"] + left_s / 60, 2 * forecast + 2))
 
 

@@ -39,6 +39,7 @@ def situation(seen: Signals, spec: PolicySpec = SPEC, memory: GuardMemory | None
         "spec_replicas": seen.spec_replicas or 0,
         "ready": 2,
         "healthy": 0,
+        "loading": 0,
         "guard_s": 270.0,
         "level_known": True,
     }
