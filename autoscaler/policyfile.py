@@ -4,7 +4,8 @@ Pure: text in, values out; who calls it reads the file. One file may hold severa
 and objects of other kinds beside the policies (the Deployment, say), which are passed over. A ``List``, as kubectl
 prints one, is read item by item.
 
-Types are taken as strictly as the API server takes them: ``max: "5"`` is text, not a number, here as there.
+Types are taken as strictly as the API server takes them: ``max: "5"`` is text, not a number, here as there. What the
+server drops before it looks is dropped here: a ``status``, and a field that is null.
 """
 
 import difflib
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from autoscaler.core.policy import GROUP, KIND, ScalingPolicy
+from autoscaler.policyrules import broken_rules
 from autoscaler.policywords import message
 from autoscaler.yamltext import Document, Mark, Path, read
 
@@ -92,15 +94,24 @@ def _is_ours(data: object) -> bool:
 def _policy(document: Document, root: Path, data: object, source: str) -> PolicyDocument:
     problems = [_problem(source, fault.mark, fault.path, fault.message) for fault in document.faults]
     policy = None
-    try:
-        if data is not None and _is_ours(data):
-            policy = ScalingPolicy.model_validate_json(json.dumps(data), strict=True, by_alias=True, by_name=False)
-    except ValidationError as error:
-        problems.extend(_explained(error, document, root, source))
+    if data is not None and _is_ours(data):
+        kept = _without_nulls({k: v for k, v in data.items() if k != "status"} if isinstance(data, dict) else data)
+        broken = broken_rules(kept)
+        problems += [_problem(source, document.mark_of((*root, *path)), path, text) for path, text in broken]
+        try:
+            policy = ScalingPolicy.model_validate_json(json.dumps(kept), strict=True, by_alias=True, by_name=False)
+        except ValidationError as error:
+            problems.extend(_explained(error, document, root, source, told=[path for path, _ in broken]))
     if problems or policy is None:
         return _refused(document, root, source, problems)
     line = document.mark_of(root).line
     return PolicyDocument(source=source, line=line, policy=policy, problems=(), document=document, root=root)
+
+
+def _without_nulls(data: object) -> object:
+    if isinstance(data, dict):
+        return {key: _without_nulls(value) for key, value in data.items() if value is not None}
+    return [_without_nulls(item) for item in data] if isinstance(data, list) else data
 
 
 def _refused(document: Document, root: Path, source: str, problems: Iterable[Problem]) -> PolicyDocument:
@@ -109,9 +120,14 @@ def _refused(document: Document, root: Path, source: str, problems: Iterable[Pro
     return PolicyDocument(source=source, line=line, policy=None, problems=tuple(in_order), document=document, root=root)
 
 
-def _explained(error: ValidationError, document: Document, root: Path, source: str) -> Iterable[Problem]:
+def _explained(
+    error: ValidationError, document: Document, root: Path, source: str, told: list[Path]
+) -> Iterable[Problem]:
+    """Yield pydantic's errors; a rule that was told at its field is not told again there or at the block around it."""
     for detail in error.errors(include_url=False):
         path: Path = detail["loc"]
+        if path in told or (detail["type"] == "value_error" and any(one[: len(path)] == path for one in told)):
+            continue
         yield _problem(source, document.mark_of((*root, *path)), path, message(detail))
 
 

@@ -42,6 +42,8 @@ def message(detail: ErrorDetails) -> str:
         return _unknown(path)
     if kind in {"enum", "literal_error"}:
         return _not_among(given, detail.get("ctx", {}))
+    if kind == "string_pattern_mismatch":
+        return f"{_shown(given)} is not {_PATTERNS.get(str(path[-1]), 'of the form that is taken here; see the docs')}"
     if kind == "value_error":
         return detail["msg"].removeprefix("Value error, ")
     return _WORDS.get(kind, detail["msg"]).format(given=_shown(given), **_plain(detail.get("ctx", {})))
@@ -64,10 +66,25 @@ _WORDS = {
     "string_too_short": "it is empty; write at least {min_length} character",
     "string_too_long": "it is too long; at most {max_length} characters are taken",
     "too_long": "it has {actual_length} items; at most {max_length} are taken",
-    "string_pattern_mismatch": "{given} does not look as it should; it must match {pattern}",
     "datetime_type": "{given} is not a time; write RFC 3339, e.g. 2026-12-01T08:00:00Z",
     "datetime_parsing": "{given} is not a time; write RFC 3339, e.g. 2026-12-01T08:00:00Z",
     "datetime_from_date_parsing": "{given} is not a time; write RFC 3339, e.g. 2026-12-01T08:00:00Z",
+}
+
+
+# What a pattern asks for, by the field that has it.
+_DNS_NAME = "a name in Kubernetes; write lower-case letters, digits, '-' and '.', e.g. chat-8b"
+_LABEL = "a label of Prometheus; write letters, digits and '_', not beginning with a digit, e.g. model_name"
+_PATTERNS = {
+    "name": _DNS_NAME,
+    "namespace": "a namespace; write lower-case letters, digits and '-', e.g. prod",
+    "prometheus": "the name of an endpoint; write lower-case letters, digits and '-', e.g. default",
+    "apiVersion": "a group and version; write e.g. apps/v1",
+    "kind": "a kind; write it as kubectl does, e.g. Deployment",
+    "modelLabel": _LABEL,
+    "namespaceLabel": _LABEL,
+    "podLabel": _LABEL,
+    "cron": "five cron fields; write minute, hour, day, month and weekday, e.g. 0 8 * * mon-fri",
 }
 
 

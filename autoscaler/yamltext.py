@@ -2,9 +2,12 @@
 
 Pure: text in, values out. A file is written by a person but may come from anywhere, so three limits keep a small
 text from growing large: its size, its depth, and the number of values it has once its aliases are followed.
-Scalars are read as YAML 1.2 does, but for times, which stay text, as they do on their way through kubectl.
+Scalars are read as YAML 1.2 does, but for times, which stay text, as they do on their way through kubectl. What kubectl
+reads otherwise (``010``, ``yes``) is a fault: a file must mean the same here and on the server. A whole number that is
+written as a real one (``5.0``) is whole in both.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -143,15 +146,19 @@ class _Walk:
         if isinstance(node, MappingNode):
             return self.mapping(node, path, (*parents, id(node)))
         if isinstance(node, SequenceNode):
+            self.untagged(node, path, "seq")
             return [self.value(item, (*path, i), (*parents, id(node))) for i, item in enumerate(node.value)]
         return self.scalar(cast("ScalarNode", node), path)
 
     def mapping(self, node: MappingNode, path: Path, parents: tuple[int, ...]) -> dict[str, object]:
+        self.untagged(node, path, "map")
         out: dict[str, object] = {}
         for key, value in node.value:
             name = str(key.value) if isinstance(key, ScalarNode) else None
             if name is None or name == "<<":
                 self.fault(key, path, "a key must be plain text; write the fields out instead of merging with <<")
+            elif _HALF_CHARACTER.search(name):
+                self.fault(key, path, f"the key {_shown(name)} {_NO_CHARACTER}")
             elif name in out:
                 self.fault(key, (*path, name), f"'{name}' is given twice; keep one")
             else:
@@ -161,24 +168,54 @@ class _Walk:
 
     def scalar(self, node: ScalarNode, path: Path) -> object:
         tag = str(node.tag or f"{_TAG}str").removeprefix(_TAG)
+        if _HALF_CHARACTER.search(node.value):
+            self.fault(node, path, f"{_shown(node.value)} {_NO_CHARACTER}")
+            return None
+        if tag == "str" and not node.style and node.value.lower() in _YES_OR_NO:
+            self.fault(node, path, f"{node.value} is text to some and yes or no to others; write true, false or quotes")
+            return None
         try:
             return _SCALARS[tag](node.value)
-        except (KeyError, ValueError):
-            self.fault(node, path, f"cannot read {node.value!r} as {tag}; write plain YAML without tags")
-            return None
+        except KeyError:
+            self.fault(node, path, f"cannot read {_shown(node.value)} as {tag}; write plain YAML without tags")
+        except ValueError as error:
+            self.fault(node, path, f"{_shown(node.value)} {error}")
+        return None
+
+    def untagged(self, node: Node, path: Path, usual: str) -> None:
+        tag = str(node.tag or "").removeprefix(_TAG)
+        if tag not in {"", usual}:
+            self.fault(node, path, f"the tag {_shown(tag)} means nothing here; write plain YAML without tags")
 
     def fault(self, node: Node, path: Path, message: str) -> None:
         self.faults.append(Fault(mark=_mark(node.start_mark), path=path, message=message))
 
 
+_NO_CHARACTER = "holds half a character (a surrogate); write the character itself"
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+# Plain words that YAML 1.1, and so kubectl, takes for true and false.
+_YES_OR_NO = frozenset({"y", "n", "yes", "no", "on", "off"})
+_DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
+_REAL = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_MOST_WHOLE = 2.0**53
+
+
+def _shown(text: str) -> str:
+    plain = ascii(text)
+    return plain if len(plain) <= 40 else f"{plain[:37]}..."
+
+
 def _whole(text: str) -> int:
-    plain = text.replace("_", "")
-    return int(plain, 0) if plain.lstrip("+-")[:2].lower() in {"0x", "0o", "0b"} else int(plain)
+    if not _DECIMAL.fullmatch(text):
+        raise ValueError("is read as different numbers by different tools; write plain digits, at most 18, e.g. 10")
+    return int(text)
 
 
-def _real(text: str) -> float:
-    plain = text.lower().replace("_", "")
-    return float(plain.replace(".inf", "inf").replace(".nan", "nan"))
+def _real(text: str) -> float | int:
+    if not _REAL.fullmatch(text):
+        raise ValueError("is read as different numbers by different tools; write plain digits, e.g. 2.5")
+    value = float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+    return int(value) if value.is_integer() and abs(value) < _MOST_WHOLE else value
 
 
 _SCALARS: dict[str, Callable[[str], Any]] = {

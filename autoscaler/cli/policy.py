@@ -11,7 +11,7 @@ import click
 
 from autoscaler.cli.policy_explain import explain
 from autoscaler.cli.policy_init import init
-from autoscaler.cli.policy_warnings import warnings_of
+from autoscaler.cli.policy_warnings import shared_targets, warnings_of
 from autoscaler.footprint.prices import PriceList, PriceListError
 from autoscaler.policyfile import PolicyDocument, Problem, parse
 from autoscaler.pricelist import read_prices, shipped_prices
@@ -55,7 +55,9 @@ def check(files: Sequence[str], explained: bool, strict: bool, prices_file: str 
     kubectl get scalingpolicies -A -o yaml | autoscaler policy check -
     """  # noqa: D301 -- \b is click's own mark for lines that it must not join
     prices = _prices(prices_file)
-    checked = [_checked(document, prices, strict) for file in files for document in _parsed(file)]
+    documents = [document for file in files for document in _parsed(file)]
+    shared = shared_targets(documents)
+    checked = [_checked(document, prices, strict, shared.get(i, ())) for i, document in enumerate(documents)]
     if output == "json":
         click.echo(json.dumps([_as_json(one, prices, explained) for one in checked], indent=2))
     else:
@@ -64,8 +66,8 @@ def check(files: Sequence[str], explained: bool, strict: bool, prices_file: str 
         sys.exit(1)
 
 
-def _checked(document: PolicyDocument, prices: PriceList, strict: bool) -> Checked:
-    warnings = warnings_of(document, prices)
+def _checked(document: PolicyDocument, prices: PriceList, strict: bool, shared: tuple[Problem, ...]) -> Checked:
+    warnings = (*warnings_of(document, prices), *shared)
     errors = (*document.problems, *warnings) if strict else document.problems
     return Checked(document=document, errors=errors, warnings=() if strict else warnings)
 
@@ -76,8 +78,10 @@ def _parsed(file: str) -> tuple[PolicyDocument, ...]:
         text = sys.stdin.read() if file == STDIN else Path(file).read_text(encoding="utf-8")
     except OSError as error:
         return _unreadable(file, f"cannot be read: {(error.strerror or str(error)).lower()}; check the path")
-    except UnicodeDecodeError:
-        return _unreadable(file, "is not UTF-8 text; is it a policy file?")
+    except UnicodeDecodeError as error:
+        wide = error.object[:2] in {b"\xff\xfe", b"\xfe\xff"}
+        byte = f"byte {error.start + 1} is {error.object[error.start]:#04x}"
+        return _unreadable(file, f"is not UTF-8 text ({'it looks like UTF-16' if wide else byte}); save it as UTF-8")
     return parse(text, "<stdin>" if file == STDIN else file)
 
 

@@ -1,6 +1,7 @@
 """What is valid in a policy and still not as its author may think: one warning each, with the place and the remedy."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 
 from autoscaler.core import capacity
 from autoscaler.core.policy import PolicySpec
@@ -123,6 +124,41 @@ def _later(spec: PolicySpec) -> _Found:
         yield "spec.scaleToZero", "accepted, but in this version the last replica stays"
 
 
+def _pin(spec: PolicySpec) -> _Found:
+    pin, bounds = spec.pin, spec.replicas
+    if pin is None:
+        return
+    if pin.until <= datetime.now(UTC):
+        yield "spec.pin.until", "this time has passed, so the pin does nothing; remove it, or write a later time"
+    if not bounds.min <= pin.replicas <= bounds.max:
+        text = f"the bounds hold over a pin: {pin.replicas} lies outside {bounds.min} to {bounds.max}; widen them"
+        yield "spec.pin.replicas", text
+
+
+def shared_targets(documents: Sequence[PolicyDocument]) -> dict[int, tuple[Problem, ...]]:
+    """Return, by position, what is said of a policy whose name or target an earlier one of these has already."""
+    names: dict[str, PolicyDocument] = {}
+    targets: dict[tuple[str, ...], PolicyDocument] = {}
+    found: dict[int, tuple[Problem, ...]] = {}
+    for i, document in enumerate(documents):
+        if document.policy is None:
+            continue
+        reference, namespace = document.policy.spec.target_ref, document.policy.metadata.namespace
+        target = (namespace, reference.api_version.rpartition("/")[0], reference.kind, reference.name)
+        same, other = names.setdefault(document.policy.key, document), targets.setdefault(target, document)
+        if same is not document:
+            text = f"{document.policy.key} stands at {_place(same)} already, and the later one replaces it; rename one"
+            found[i] = (document.problem_at("metadata.name", text),)
+        elif other is not document:
+            text = f"the policy at {_place(other)} has the same target, and Enforce refuses both; keep one"
+            found[i] = (document.problem_at("spec.targetRef", text),)
+    return found
+
+
+def _place(document: PolicyDocument) -> str:
+    return f"{document.source}:{document.line}"
+
+
 _RULES: tuple[Callable[[PolicySpec], _Found], ...] = (
     _ttft_edge,
     _itl_edge,
@@ -130,5 +166,6 @@ _RULES: tuple[Callable[[PolicySpec], _Found], ...] = (
     _guessed,
     _concurrency,
     _batch_slots,
+    _pin,
     _later,
 )

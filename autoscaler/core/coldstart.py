@@ -72,8 +72,7 @@ from autoscaler.core.signals import Replica, ReplicaState
 
 Array = npt.NDArray[np.float64]
 
-DEFAULT_PRIOR_S = 150.0
-ENGINE_START_S = 22.0
+DEFAULT_PRIOR_S, ENGINE_START_S = 150.0, 22.0
 STUCK_AT_MOST_S = 1200.0
 REFRESH_S = 30.0
 COUNTED_FOR_S = 900.0

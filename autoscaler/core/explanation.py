@@ -6,7 +6,7 @@
 
 from dataclasses import dataclass
 
-from autoscaler.core import capacity, guard, prewarm
+from autoscaler.core import capacity, guard, prewarm, starts
 from autoscaler.core.decision import Condition, Decision, Term, Why
 from autoscaler.core.guard import Verdict
 from autoscaler.core.plan import Plan, Seen, limits
@@ -34,7 +34,7 @@ def conditions(seen: Seen) -> tuple[Condition, ...]:
     if seen.fleet.stuck > 0:
         message = f"{seen.fleet.stuck} starts failed or take longer than {seen.estimate.stuck_after_s:.0f} s"
         found.append(Condition(name="StuckColdStart", message=message))
-    if guard.failing(seen.memory.guard):
+    if starts.failing(seen.memory.guard.starts):
         message = "most starts of the last hour hang and none came since: a backlog orders nothing meanwhile"
         found.append(Condition(name="StartsFailing", message=message))
     if seen.estimate.p50_s > guard.LONGEST_WAIT_S or seen.estimate.p75_s > guard.LONGEST_WAIT_S:
@@ -91,7 +91,7 @@ def _numbers(seen: Seen, plan: Plan | None, judged: Judgement) -> dict[str, floa
         "loading": float(seen.fleet.loading),
         "surge": float(seen.signals.surge_replicas),
         "replacements": float(judged.extra),
-        "starts_fail": float(guard.failing(memory.guard)),
+        "starts_fail": float(starts.failing(memory.guard.starts)),
         "prewarm_min": prewarm_bounds.min,
         "prewarm_max": prewarm_bounds.max,
         "min_replicas": judged.least,

@@ -33,30 +33,19 @@ that does not carry decisions out must be run in another mode.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import inf
 
 from autoscaler.core.decision import Why
 from autoscaler.core.demand import Observed
 from autoscaler.core.policy import PolicySpec
 from autoscaler.core.policy_parts import Mode
 from autoscaler.core.signals import Replica, Signals
+from autoscaler.core.starts import Start, ended
 
 LEAST_REPORTING = 0.8
 CONTEST_CHANGES = 3
 CONTEST_S = 600.0
 LONGEST_WAIT_S = 1200.0  # Clamps H and the economic hold: an estimate beyond 20 minutes is a finding, not a plan.
-FAILING_S = 3600.0
-FAILING_STARTS = 3
 NAMED = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """A start of the last hour that ended: it came, or it is stuck (``came`` is false)."""
-
-    uid: str
-    ordered_at: float
-    came: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +133,7 @@ def update(
         sighted_s=memory.sighted_s + passed_s,
         sample_at=sample_at,
         foreign_at=_foreign(spec, memory, signals),
-        starts=_starts(memory.starts, signals, stuck),
+        starts=ended(memory.starts, signals, stuck),
     )
 
 
@@ -169,29 +158,6 @@ def _foreign(spec: PolicySpec, memory: GuardMemory, signals: Signals) -> tuple[f
     if now is None or expected is None or now == expected or signals.unwritten:
         return before
     return (*before, signals.at)[-CONTEST_CHANGES:]
-
-
-def _starts(starts: tuple[Start, ...], signals: Signals, stuck: tuple[Replica, ...]) -> tuple[Start, ...]:
-    """Return the ended starts that were ordered in the last hour."""
-    since = signals.at - FAILING_S
-    known = {start.uid: start for start in starts if start.ordered_at > since}
-    ended = [(replica, True) for replica in signals.replicas if replica.ready_at is not None]
-    ended += [(replica, False) for replica in stuck if replica.ready_at is None]
-    for replica, came in ended:
-        old = known.get(replica.uid)
-        if since < replica.ordered_at < inf and (old is None or old.came != came):
-            known[replica.uid] = Start(uid=replica.uid, ordered_at=replica.ordered_at, came=came)
-    after = tuple(known.values())
-    return starts if after == starts else after
-
-
-def failing(memory: GuardMemory) -> bool:
-    """Return whether starts fail as a rule: most of the last hour's are stuck, and none came after the newest one."""
-    stuck = [start.ordered_at for start in memory.starts if not start.came]
-    if len(stuck) < FAILING_STARTS or 2 * len(stuck) < len(memory.starts):
-        return False
-    newest = max(stuck)
-    return not any(start.came and start.ordered_at > newest for start in memory.starts)
 
 
 def _paused(situation: Situation) -> Verdict | None:

@@ -21,7 +21,7 @@ Invariants: pure; with the same memory and mix a larger demand never gives a sma
 
 from dataclasses import dataclass, field
 
-from autoscaler.core import capacity, coldstart, demand, forecast, guard, prewarm
+from autoscaler.core import capacity, coldstart, demand, forecast, guard, prewarm, starts
 from autoscaler.core.capacity import Coefficients, Limits, Need
 from autoscaler.core.coldstart import ColdStartMemory, Estimate
 from autoscaler.core.decision import Term, Why
@@ -228,7 +228,7 @@ def _backlog(seen: Seen, level: float, present: Need, order: float) -> tuple[flo
     backlog_s = waiting * seen.observed.mix.work_s(seen.coefficients)
     left_s = backlog_s + (level - serving) * seen.estimate.p50_s
     numbers = {"backlog_s": backlog_s, "backlog_left_s": left_s}
-    if waiting <= 0 or left_s <= 0 or guard.failing(seen.memory.guard):
+    if waiting <= 0 or left_s <= 0 or starts.failing(seen.memory.guard.starts):
         return None, numbers
     cleared = present.replicas + left_s / seen.spec.timing.backlog_clear_seconds
     return min(cleared, BACKLOG_CAP * order + 2), numbers

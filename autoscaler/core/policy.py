@@ -13,20 +13,18 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from autoscaler.core.policy_fields import EndpointName, NamespaceName, ObjectName, cel
 from autoscaler.core.policy_parts import (
     Accelerator,
     Budget,
     ColdStart,
     CustomSignal,
-    EndpointName,
     Engine,
     FailSafe,
     Metrics,
     Mode,
     Model,
-    NamespaceName,
     Objectives,
-    ObjectName,
     Pin,
     PolicyPart,
     Preset,
@@ -37,7 +35,6 @@ from autoscaler.core.policy_parts import (
     Schedule,
     TargetRef,
     Timing,
-    cel,
 )
 
 GROUP = "inference-autoscaler.dev"
@@ -45,12 +42,12 @@ VERSION = "v1alpha1"
 KIND = "ScalingPolicy"
 PLURAL = "scalingpolicies"
 
-_NOTHING_HOLDS = (
+NOTHING_HOLDS = (
     "NothingHoldsRequests: scaleToZero needs something that holds requests at zero replicas; "
     "name it by a metrics.queries entry for heldRequests"
 )
-_ZERO_NEEDS_OPT_IN = "replicas.min 0 needs scaleToZero.enabled"
-_FLOOR_ABOVE_MAX = "failSafe.replicas must not exceed replicas.max"
+ZERO_NEEDS_OPT_IN = "replicas.min 0 needs scaleToZero.enabled"
+FLOOR_ABOVE_MAX = "failSafe.replicas must not exceed replicas.max"
 
 
 class PolicySpec(PolicyPart):
@@ -60,18 +57,18 @@ class PolicySpec(PolicyPart):
         json_schema_extra=cel(
             (
                 "self.replicas.min > 0 || (has(self.scaleToZero) && self.scaleToZero.enabled)",
-                _ZERO_NEEDS_OPT_IN,
+                ZERO_NEEDS_OPT_IN,
             ),
             (
                 (
                     "!has(self.scaleToZero) || !self.scaleToZero.enabled || (has(self.metrics) && "
                     "self.metrics.queries.exists(q, q.signal == 'heldRequests'))"
                 ),
-                _NOTHING_HOLDS,
+                NOTHING_HOLDS,
             ),
             (
                 "!has(self.failSafe) || !has(self.failSafe.replicas) || self.failSafe.replicas <= self.replicas.max",
-                _FLOOR_ABOVE_MAX,
+                FLOOR_ABOVE_MAX,
             ),
         )
     )
@@ -147,17 +144,17 @@ class PolicySpec(PolicyPart):
     @model_validator(mode="after")
     def _zero_is_opted_in_and_held(self) -> Self:
         if self.replicas.min == 0 and not self.scale_to_zero.enabled:
-            raise ValueError(_ZERO_NEEDS_OPT_IN)
+            raise ValueError(ZERO_NEEDS_OPT_IN)
         holds = any(query.signal is CustomSignal.HELD_REQUESTS for query in self.metrics.queries)
         if self.scale_to_zero.enabled and not holds:
-            raise ValueError(_NOTHING_HOLDS)
+            raise ValueError(NOTHING_HOLDS)
         return self
 
     @model_validator(mode="after")
     def _floor_within_bounds(self) -> Self:
         floor = self.fail_safe.replicas
         if floor is not None and floor > self.replicas.max:
-            raise ValueError(f"{_FLOOR_ABOVE_MAX}: {floor} > {self.replicas.max}")
+            raise ValueError(f"{FLOOR_ABOVE_MAX}: {floor} > {self.replicas.max}")
         return self
 
     @property

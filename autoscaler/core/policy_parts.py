@@ -5,25 +5,27 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-Name = Annotated[str, Field(min_length=1, max_length=253)]
-# What the API server takes for names: a DNS subdomain (RFC 1123), for a namespace one label of it.
-_DNS_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
-ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=rf"^{_DNS_LABEL}(\.{_DNS_LABEL})*$")]
-NamespaceName = Annotated[str, Field(min_length=1, max_length=63, pattern=rf"^{_DNS_LABEL}$")]
-Label = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
-EndpointName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
-Count = Annotated[int, Field(ge=0, le=10_000)]
-
-
-def cel(*rules: tuple[str, str]) -> dict[str, Any]:
-    """Return the schema extension with CEL rules, each a pair (rule, message)."""
-    return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in rules]}
+from autoscaler.core.policy_fields import (
+    ONE_PRICE,
+    ONE_PRIOR,
+    ONE_QUERY,
+    PREWARM_ORDER,
+    REPLICAS_ORDER,
+    WEIGHTS_TOGETHER,
+    ApiVersion,
+    Count,
+    KindName,
+    Label,
+    Name,
+    ObjectName,
+    Seconds,
+    cel,
+)
 
 
 class PolicyPart(BaseModel):
@@ -53,9 +55,9 @@ class CustomSignal(StrEnum):
 class TargetRef(PolicyPart):
     """The object whose replicas are scaled: anything in the policy's namespace with a /scale subresource."""
 
-    api_version: Name = Field("apps/v1", description="API group and version of the target, e.g. apps/v1.")
-    kind: Name = Field("Deployment", description="Kind of the target, e.g. Deployment or StatefulSet.")
-    name: Name = Field(description="Name of the target in the policy's own namespace.")
+    api_version: ApiVersion = Field("apps/v1", description="API group and version of the target, e.g. apps/v1.")
+    kind: KindName = Field("Deployment", description="Kind of the target, e.g. Deployment or StatefulSet.")
+    name: ObjectName = Field(description="Name of the target in the policy's own namespace.")
 
 
 class Model(PolicyPart):
@@ -63,21 +65,21 @@ class Model(PolicyPart):
 
     name: Name = Field(description="The served model name: the value of the engine's model_name label.")
     parameters_billion: float | None = Field(
-        None, gt=0, le=100_000, description="Parameters in billions; read when no step time was measured."
+        None, ge=0.001, le=100_000, description="Parameters in billions; read when no step time was measured."
     )
     bytes_per_parameter: float = Field(
-        2.0, gt=0, le=8, description="Bytes a parameter takes in GPU memory: 2 for BF16, 1 for FP8."
+        2.0, ge=0.1, le=8, description="Bytes a parameter takes in GPU memory: 2 for BF16, 1 for FP8."
     )
     kv_bytes_per_token: float | None = Field(
-        None, gt=0, le=100_000_000, description="Bytes of KV cache one token takes, over all layers."
+        None, ge=1, le=100_000_000, description="Bytes of KV cache one token takes, over all layers."
     )
 
 
 class StepTime(PolicyPart):
     """Duration of one engine step: fixed + P prefill tokens, R decoding sequences and K KV tokens, each at a price."""
 
-    fixed_seconds: float = Field(gt=0, le=10, description="Duration of a step that does nothing (a).")
-    prefill_token_seconds: float = Field(gt=0, le=1, description="Added by each prefill token (b).")
+    fixed_seconds: float = Field(ge=1e-6, le=10, description="Duration of a step that does nothing (a).")
+    prefill_token_seconds: float = Field(ge=1e-9, le=1, description="Added by each prefill token (b).")
     sequence_seconds: float = Field(ge=0, le=1, description="Added by each decoding sequence (c).")
     kv_token_seconds: float = Field(ge=0, le=1, description="Added by each token held in the KV cache (d).")
     source: str = Field(
@@ -118,7 +120,7 @@ class Engine(PolicyPart):
     )
     target_concurrency: float | None = Field(
         None,
-        gt=0,
+        ge=0.01,
         le=100_000,
         description="Requests in flight wanted per replica; read in concurrency mode only.",
     )
@@ -131,7 +133,7 @@ class Price(PolicyPart):
         json_schema_extra=cel(
             (
                 "has(self.usdPerHour) != has(self.reference)",
-                "price needs exactly one of usdPerHour and reference",
+                ONE_PRICE,
             )
         )
     )
@@ -141,7 +143,7 @@ class Price(PolicyPart):
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
         if (self.usd_per_hour is None) == (self.reference is None):
-            raise ValueError("price needs exactly one of usdPerHour and reference")
+            raise ValueError(ONE_PRICE)
         return self
 
 
@@ -156,7 +158,7 @@ class Accelerator(PolicyPart):
 class Objectives(PolicyPart):
     """What a request may expect."""
 
-    ttft_seconds: float = Field(2.5, gt=0, le=3600, description="Time to first token, in seconds.")
+    ttft_seconds: float = Field(2.5, ge=0.001, le=3600, description="Time to first token, in seconds.")
     ttft_attainment: float = Field(
         0.99,
         gt=0,
@@ -165,7 +167,7 @@ class Objectives(PolicyPart):
     )
     itl_seconds: float | None = Field(
         None,
-        gt=0,
+        ge=0.0001,
         le=60,
         description="A request's mean time per output token, in seconds; absent: no such objective.",
     )
@@ -174,14 +176,14 @@ class Objectives(PolicyPart):
 class Replicas(PolicyPart):
     """Bounds of the replica count; they are orders and hold even when metrics are missing."""
 
-    model_config = ConfigDict(json_schema_extra=cel(("self.min <= self.max", "min must not exceed max")))
+    model_config = ConfigDict(json_schema_extra=cel(("self.min <= self.max", REPLICAS_ORDER)))
     min: Count = Field(1, description="Never fewer replicas than this.")
     max: int = Field(ge=1, le=10_000, description="Never more replicas than this.")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.min > self.max:
-            raise ValueError(f"min must not exceed max: min is {self.min}, max is {self.max}")
+            raise ValueError(f"{REPLICAS_ORDER}: min is {self.min}, max is {self.max}")
         return self
 
 
@@ -197,9 +199,7 @@ class ScaleToZero(PolicyPart):
 class Prewarm(PolicyPart):
     """Replicas held above present demand so that demand arriving within one cold start finds them ready."""
 
-    model_config = ConfigDict(
-        json_schema_extra=cel(("!has(self.max) || self.min <= self.max", "prewarm.min must not exceed prewarm.max"))
-    )
+    model_config = ConfigDict(json_schema_extra=cel(("!has(self.max) || self.min <= self.max", PREWARM_ORDER)))
     min: Count = Field(0, description="Hold at least this many above present need.")
     max: Count | None = Field(None, description="Hold at most this many above present need; absent: no limit.")
     quantile: float | None = Field(
@@ -212,7 +212,7 @@ class Prewarm(PolicyPart):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.max is not None and self.min > self.max:
-            raise ValueError(f"prewarm.min must not exceed prewarm.max: {self.min} > {self.max}")
+            raise ValueError(f"{PREWARM_ORDER}: {self.min} > {self.max}")
         return self
 
 
@@ -223,28 +223,28 @@ class ColdStart(PolicyPart):
         json_schema_extra=cel(
             (
                 "!has(self.priorSeconds) || !has(self.weightsGib)",
-                "coldStart takes priorSeconds or weightsGib with loadGibPerSecond, not both",
+                ONE_PRIOR,
             ),
             (
                 "has(self.weightsGib) == has(self.loadGibPerSecond)",
-                "weightsGib and loadGibPerSecond go together",
+                WEIGHTS_TOGETHER,
             ),
         )
     )
     prior_seconds: Seconds | None = Field(
         None, description="Expected median cold start; absent: 150 s or from weights."
     )
-    weights_gib: float | None = Field(None, gt=0, le=100_000, description="Size of the weights in GiB.")
+    weights_gib: float | None = Field(None, ge=0.001, le=100_000, description="Size of the weights in GiB.")
     load_gib_per_second: float | None = Field(
-        None, gt=0, le=1000, description="Bandwidth at which weights are read, in GiB/s."
+        None, ge=0.001, le=1000, description="Bandwidth at which weights are read, in GiB/s."
     )
 
     @model_validator(mode="after")
     def _one_prior(self) -> Self:
         if self.prior_seconds is not None and self.weights_gib is not None:
-            raise ValueError("coldStart takes priorSeconds or weightsGib with loadGibPerSecond, not both")
+            raise ValueError(ONE_PRIOR)
         if (self.weights_gib is None) != (self.load_gib_per_second is None):
-            raise ValueError("weightsGib and loadGibPerSecond go together")
+            raise ValueError(WEIGHTS_TOGETHER)
         return self
 
 
@@ -319,7 +319,7 @@ class Metrics(PolicyPart):
     def _one_query_a_signal(self) -> Self:
         signals = [query.signal for query in self.queries]
         if len(set(signals)) < len(signals):
-            raise ValueError("metrics.queries takes at most one query for each signal")
+            raise ValueError(ONE_QUERY)
         return self
 
 

@@ -101,6 +101,16 @@ def test_enough_pairs_are_shipped_and_each_number_has_a_source() -> None:
             "schedules: [{cron: 0 8 * * *, durationSeconds: 60}]\n  replicas: {min",
             "spec.schedules: accepted, but not acted on",
         ),
+        (
+            "replicas: {min",
+            "pin: {replicas: 3, until: 2020-01-01T00:00:00Z}\n  replicas: {min",
+            "spec.pin.until: this time has passed",
+        ),
+        (
+            "replicas: {min",
+            "pin: {replicas: 9, until: 2999-01-01T00:00:00Z}\n  replicas: {min",
+            "spec.pin.replicas: the bounds hold over a pin: 9 lies outside 2 to 4",
+        ),
     ],
 )
 def test_what_is_valid_and_not_as_meant_is_warned_of(good: Path, old: str, new: str, words: str) -> None:
@@ -112,6 +122,17 @@ def test_what_is_valid_and_not_as_meant_is_warned_of(good: Path, old: str, new: 
     assert words in mild.stdout
     assert strict.exit_code == 1
     assert "error: " in strict.stdout
+
+
+def test_two_policies_on_one_target_or_of_one_name_are_warned_of_across_files(good: Path) -> None:
+    """Enforce would refuse both, and of one name the later replaces the earlier: the second place names the first."""
+    other = changed(good, "metadata: {name: chat,", "metadata: {name: chat-2,")
+    twice = good.with_name("twice.yaml")
+    twice.write_text(GOOD.replace("max: 4", "max: 5"))
+    assert f"spec.targetRef: the policy at {good}:1 has the same target" in check(str(good), other).stdout
+    assert f"prod/chat stands at {good}:1 already" in check(str(good), str(twice)).stdout
+    apart = changed(good, "metadata: {name: chat, namespace: prod}", "metadata: {name: chat, namespace: test}")
+    assert "0 warnings" in check(str(good), apart).stdout
 
 
 def test_a_pair_without_measurements_is_flagged(good: Path) -> None:
@@ -177,7 +198,7 @@ def test_json_is_for_scripts(good: Path) -> None:
     assert (first["policy"], first["valid"], first["errors"]) == ("prod/chat", True, [])
     assert "What it never does" in first["explanation"]
     assert (second["policy"], second["valid"]) == (None, False)
-    assert second["errors"][0]["path"] == "spec.replicas"
+    assert second["errors"][0]["path"] == "spec.replicas.min"
     assert second["errors"][0]["line"] == 12
 
 
@@ -207,7 +228,15 @@ def test_files_that_are_no_text_are_one_sentence(tmp_path: Path) -> None:
     """A folder, a binary: no traceback, and what to do."""
     binary = tmp_path / "model.bin"
     binary.write_bytes(b"\xff\xfe\x00\x01")
-    for path, words in ((tmp_path, "is a directory"), (binary, "is not UTF-8 text")):
+    latin, wide = tmp_path / "latin.yaml", tmp_path / "wide.yaml"
+    latin.write_bytes(GOOD.replace("prod", "caf\xe9").encode("latin-1"))
+    wide.write_bytes(GOOD.encode("utf-16"))
+    for path, words in (
+        (tmp_path, "is a directory"),
+        (binary, "is not UTF-8 text"),
+        (latin, "is not UTF-8 text (byte 104 is 0xe9); save it as UTF-8"),
+        (wide, "is not UTF-8 text (it looks like UTF-16); save it as UTF-8"),
+    ):
         done = check(str(path))
         assert done.exit_code == 1
         assert words in done.stdout

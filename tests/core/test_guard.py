@@ -9,9 +9,10 @@ from autoscaler.core import demand, guard
 from autoscaler.core.capacity import known
 from autoscaler.core.decision import Why
 from autoscaler.core.demand import Observed
-from autoscaler.core.guard import BLOCKS, STOPS, GuardMemory, Situation, Start, Verdict
+from autoscaler.core.guard import BLOCKS, STOPS, GuardMemory, Situation, Verdict
 from autoscaler.core.policy import PolicySpec
 from autoscaler.core.signals import PodSample, Signals
+from autoscaler.core.starts import Start, failing
 from tests.core.pods_seen import policy, replica, sample
 
 SPEC = policy(mode="Enforce")
@@ -243,7 +244,7 @@ def test_starts_fail_as_a_rule(came: list[float], stuck: list[float], expected: 
     """At least three and half of the last hour's starts are stuck, and none ordered after them has come."""
     starts = [Start(uid=f"c{at}", ordered_at=at, came=True) for at in came]
     starts += [Start(uid=f"s{at}", ordered_at=at, came=False) for at in stuck]
-    assert guard.failing(GuardMemory(starts=tuple(starts))) is expected
+    assert failing(tuple(starts)) is expected
 
 
 def test_a_stuck_start_that_comes_after_all_is_no_failure() -> None:
