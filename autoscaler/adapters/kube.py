@@ -14,6 +14,8 @@ from urllib.parse import urlencode
 import urllib3
 from kubernetes import client, config
 
+from autoscaler.adapters import kubeconfig as kubeconfigs
+
 REQUEST_TIMEOUT_S = 3.0
 LIST_TIMEOUT_S = 30.0
 LIST_CHUNK = 500
@@ -142,26 +144,17 @@ def connect(kubeconfig: Path | None, context: str | None) -> KubeApi:
     Raises:
         KubeError: there is no configuration, or it is broken; the sentence says where.
     """
-    configuration = client.Configuration()
     if kubeconfig is None and context is None:
+        configuration = client.Configuration()
         try:
             config.load_incluster_config(client_configuration=configuration)
             return KubeApi(configuration)
         except config.ConfigException:
             pass
-    if kubeconfig is not None and not kubeconfig.is_file():
-        raise KubeError(f"kubeconfig {kubeconfig} does not exist; give another with --kubeconfig")
-    where = str(kubeconfig) if kubeconfig else "the default kubeconfig ($KUBECONFIG or ~/.kube/config)"
     try:
-        config.load_kube_config(
-            config_file=str(kubeconfig) if kubeconfig else None, context=context, client_configuration=configuration
-        )
-    except Exception as error:  # The loader lets errors of YAML, base64, files and plug-ins through as they come.
-        reason = " ".join(str(error).split())
-        raise KubeError(
-            f"{where} cannot be used: {reason}; give --kubeconfig and --context, or run inside a cluster"
-        ) from error
-    return KubeApi(configuration)
+        return KubeApi(kubeconfigs.load(kubeconfig, context))
+    except kubeconfigs.KubeconfigError as error:
+        raise KubeError(str(error)) from error
 
 
 def collections(prefix: str, plural: str, namespaces: Sequence[str] | None) -> list[str]:

@@ -78,9 +78,10 @@ def reading_engine(url: URL) -> Engine:
     if path is None:
         return _engine(url, None)
     if not _reached(path, Path.is_file):
+        state = "is no file" if path.exists() else "does not exist"
         raise StoreError(
             Fault.MISSING,
-            f"store {path} does not exist; name the controller's store with --store or INFERENCE_AUTOSCALER_STORE",
+            f"store {path} {state}; name the controller's store with --store or INFERENCE_AUTOSCALER_STORE",
         )
     return _engine(url, lambda: _connect_read_only(path))
 

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import yaml
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 from urllib3.exceptions import HTTPError
+
+from autoscaler.adapters import kubeconfig as kubeconfigs
 
 TIMEOUT_S = (5, 15)
 
@@ -49,11 +51,9 @@ def read_workload(kind: str, name: str, *, namespace: str | None, kubeconfig: st
 
 def _client(kubeconfig: str | None) -> Any:  # noqa: ANN401 -- the client's types are not published
     try:
-        api = config.new_client_from_config(config_file=kubeconfig)
-    except (ConfigException, OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
-        named = f"kubeconfig {kubeconfig}" if kubeconfig else "the default kubeconfig"
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise WorkloadError(f"{named} cannot be used: {reason}; name a working one with --kubeconfig") from error
+        api = client.ApiClient(kubeconfigs.load(None if kubeconfig is None else Path(kubeconfig), None))
+    except kubeconfigs.KubeconfigError as error:
+        raise WorkloadError(str(error)) from error
     api.configuration.retries = False
     api.rest_client.pool_manager.connection_pool_kw["retries"] = False
     return api

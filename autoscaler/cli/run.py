@@ -4,6 +4,7 @@ import asyncio
 import logging
 import math
 import os
+import re
 import secrets
 import signal
 import socket
@@ -31,11 +32,24 @@ _STOP_WITHIN_S = 4.5
 _WRONG_ADDRESS = frozenset({"auth", "configuration", "http", "not-prometheus", "redirect", "tls", "token"})
 
 
+# RFC 1123, as the API server checks it.
+_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
 def _not_nan(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
     # No comparison holds for NaN, so that a range lets it through, and no tick would ever be due.
     if math.isnan(value):
         raise click.BadParameter("nan is no number; give one of the range in --help")
     return value
+
+
+def _namespaces(_context: click.Context, _parameter: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...] | None:
+    for name in names:
+        if not _NAMESPACE.fullmatch(name):
+            raise click.BadParameter(
+                f"{name!r} cannot be a namespace's name; write lower-case letters, digits and '-', or all"
+            )
+    return None if not names or "all" in names else names
 
 
 @click.command()
@@ -70,7 +84,12 @@ def _not_nan(_context: click.Context, _parameter: click.Parameter, value: float)
 )
 @click.option("--prices", type=click.Path(path_type=Path), help="Your price list; default: the shipped list prices.")
 @click.option(
-    "--namespace", "namespaces", multiple=True, metavar="NS", help="Watch this namespace alone; repeatable. Or: all."
+    "--namespace",
+    "namespaces",
+    multiple=True,
+    metavar="NS",
+    callback=_namespaces,
+    help="Watch this namespace alone; repeatable. Or: all.",
 )
 @click.option("--tick-seconds", default=15.0, show_default=True, type=click.FloatRange(0.1, 3600.0), callback=_not_nan)
 @click.option("--listen", default=":8080", show_default=True, metavar="[HOST]:PORT", help="For /healthz and /metrics.")
@@ -89,7 +108,7 @@ def run(
     journal_days: float,
     journal_gib: float,
     prices: Path | None,
-    namespaces: tuple[str, ...],
+    namespaces: tuple[str, ...] | None,
     tick_seconds: float,
     listen: str,
     allow_custom_queries: bool,
@@ -106,7 +125,7 @@ def run(
     endpoints = _endpoints(prometheus, prometheus_token_file, prometheus_ca_file)
     options = Options(
         tick_s=tick_seconds,
-        namespaces=None if not namespaces or "all" in namespaces else namespaces,
+        namespaces=namespaces,
         host=host,
         port=port,
         identity=f"{socket.gethostname()}_{secrets.token_hex(4)}" if leader_election else None,

@@ -31,6 +31,7 @@ users: [{name: me, user: {token: secret}}]
         pytest.param(["--prometheus=http://x", "--tick-seconds=nan"], "nan is no number", 2, id="tick-nan"),
         pytest.param(["--prometheus=http://x", "--kubeconfig={tmp}/none"], "does not exist", 1, id="no-kubeconfig"),
         pytest.param(["--prometheus=http://x", "--kubeconfig={tmp}/broken"], "cannot be used", 1, id="broken"),
+        pytest.param(["--prometheus=http://x", "--namespace=No Such"], "cannot be a namespace's name", 2, id="ns"),
         pytest.param(
             ["--prometheus=http://x", "--kubeconfig={tmp}/unreachable", "--context=moon"], "moon", 1, id="no-context"
         ),

@@ -115,6 +115,10 @@ REFUSED: dict[str, tuple[list[Change], str]] = {
     "two queries for a signal": ([_set("spec.metrics.queries", HELD + HELD)], "Duplicate value"),
     "a pin without a zone": ([_set("spec.pin", {"replicas": 1, "until": "2026-12-01T08:00:00"})], "date-time"),
     "no target": ([_set("spec.targetRef", {})], "targetRef.name: Required"),
+    "a target that no cluster has": ([_set("spec.targetRef.name", "Chat_8b")], "spec.targetRef.name"),
+    "an endpoint by its address": ([_set("spec.prometheus", "http://x")], "spec.prometheus"),
+    "seconds too few to mean": ([_set("spec.objectives.ttftSeconds", 1e-9)], "ttftSeconds"),
+    "a field that metadata has not": ([_set("metadata.lables", {"a": "b"})], "unknown field"),
     "too many queries": ([_set("spec.metrics.queries", [{"signal": "waiting", "promql": "x"}] * 5)], "Too many"),
 }
 
@@ -138,6 +142,8 @@ ACCEPTED: dict[str, Change] = {
         {"replicas": {"min": 0, "max": 3}, "scaleToZero": {"enabled": True}, "metrics": {"queries": HELD}}
     ),
     "nulls where absence is meant": lambda body: body["spec"].update({"pin": None, "prewarm": {"min": 2, "max": None}}),
+    "a whole number with a point": _set("spec.replicas.max", 4.0),
+    "a status, which is dropped": lambda body: body.update(status={"desired": "?"}),
     "a pin": _set("spec.pin", {"replicas": 2, "until": "2026-12-01T08:00:00+01:00"}),
     "a schedule": _set("spec.schedules", [{"cron": "0 8 * * 1-5", "durationSeconds": 3600, "prewarmMin": 2}]),
 }
