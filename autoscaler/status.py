@@ -205,12 +205,6 @@ def status_patch(status: PolicyStatus) -> dict[str, Any]:
     return {"status": body}
 
 
-def differs(status: PolicyStatus, previous: PolicyStatus) -> bool:
-    """Whether a person would see a difference; the time of the decision and the age of the sample are none."""
-    clock: dict[str, Any] = {"last_decision_at": None, "last_sample_age_seconds": None}
-    return status.model_copy(update=clock) != previous.model_copy(update=clock)
-
-
 def sample_age_s(signals: Signals, decision: Decision) -> float | None:
     """Return the age in seconds of the newest engine sample ever seen, or None if there was none."""
     remembered_s = decision.numbers.get("sample_age_s")

@@ -13,7 +13,6 @@ from autoscaler.status import (
     PolicyStatus,
     StatusCondition,
     Truth,
-    differs,
     read_status,
     refused_status,
     sample_age_s,
@@ -209,14 +208,6 @@ def test_what_the_server_holds_is_read_back() -> None:
 def test_a_status_that_cannot_be_read_is_as_none(raw: dict[str, Any] | None) -> None:
     """Another version's status, or a hand's, never stops the controller."""
     assert read_status(raw) == PolicyStatus()
-
-
-def test_only_what_a_person_would_see_is_a_difference() -> None:
-    """The clock alone does not make a new status, so that one may be written less often."""
-    first = status_of(entry(samples=(PodSample(pod="a", at=AT),)), mode=Mode.ENFORCE)
-    later = status_of(entry(at=AT + 15), mode=Mode.ENFORCE, previous=first)
-    assert not differs(later, first)
-    assert differs(status_of(entry(at=AT + 15, target=6), mode=Mode.ENFORCE, previous=first), first)
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,13 @@ import click
 from deploy.localcluster import binaries
 from deploy.localcluster.cluster import LocalCluster
 from deploy.localcluster.demo import demo
-from deploy.localcluster.processes import unwind_on_sigterm
+from deploy.localcluster.processes import interrupt_once
 
 
 @click.group()
 def main() -> None:
     """A real Kubernetes control plane without containers."""
-    unwind_on_sigterm()
+    interrupt_once()
 
 
 @main.command()

@@ -12,7 +12,6 @@ import click
 from deploy.localcluster import binaries, manifests
 from deploy.localcluster.errors import LocalClusterError
 from deploy.localcluster.nodes import A100
-from deploy.localcluster.processes import unwind_on_sigterm
 from deploy.localcluster.stage import NAMESPACE, ROOT, Stage
 from deploy.localcluster.traffic import acts
 
@@ -25,7 +24,6 @@ LOOK_S = 3.0
 @click.option("--for", "for_s", type=click.FloatRange(1), metavar="SECONDS", help="End by itself; else at Ctrl-C.")
 def demo(time_factor: float, for_s: float | None) -> None:
     """Run the controller beside the real HPA on a real control plane with emulated engines, until Ctrl-C."""
-    unwind_on_sigterm()
     click.echo("starting etcd, kube-apiserver, controllers, scheduler, Prometheus and emulated engines …", err=True)
     with tempfile.TemporaryDirectory(prefix="inference-autoscaler-traffic-") as folder:
         played = acts(Path(folder))
@@ -36,7 +34,7 @@ def demo(time_factor: float, for_s: float | None) -> None:
                 threading.Thread(target=_play, args=(stage, *played), daemon=True).start()
                 _watch(stage, for_s)
             except KeyboardInterrupt:
-                click.echo("\nstopping …", err=True)
+                click.echo("\nstopping, which takes a few seconds …", err=True)
     click.echo("everything is stopped", err=True)
 
 

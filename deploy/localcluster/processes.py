@@ -149,8 +149,25 @@ def unwind_on_sigterm() -> bool:
     return True
 
 
+def interrupt_once() -> None:
+    """Let the first Ctrl-C or SIGTERM unwind the stack, and no later one cut short what it began to put away."""
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _exit_on_signal)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    _ignore_from_now_on()
+    raise KeyboardInterrupt
+
+
 def _exit_on_signal(number: int, _frame: FrameType | None) -> NoReturn:
+    _ignore_from_now_on()
     raise SystemExit(128 + number)
+
+
+def _ignore_from_now_on() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def free_ports(count: int) -> list[int]:

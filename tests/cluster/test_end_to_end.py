@@ -255,7 +255,7 @@ def test_a_deleted_policy_writes_no_more(recorded: Recording) -> None:
 
 
 def test_ledger_seconds_are_pod_seconds(recorded: Recording, journal: tuple[Entry, ...]) -> None:
-    """What the ledger charges is what our pods held, within one tick for each pod's end."""
+    """What the ledger charges is what our pods held, within one tick, however many pods came and went."""
     with Store.open(str(recorded.stage.store), read_only=True) as store:
         charged_s = sum(row.accelerator_ms for row in store.ledger(policy=POLICY)) / 1000
     start, end = journal[0].at, journal[-1].at
@@ -263,7 +263,5 @@ def test_ledger_seconds_are_pod_seconds(recorded: Recording, journal: tuple[Entr
     for life in recorded.of("ours"):
         from_at, to_at = max(life.scheduled_at or end, start), min(life.gone_at or end, end)
         held_s += max(0.0, to_at - from_at)
-
-    ends = sum(1 for life in recorded.of("ours") if life.gone_at and life.gone_at < end)
     assert charged_s > 0
-    assert abs(charged_s - held_s) <= TICK_S * max(1, ends)
+    assert abs(charged_s - held_s) <= TICK_S, (charged_s, held_s)
