@@ -1,6 +1,7 @@
 """``autoscaler run``: the controller."""
 
 import asyncio
+import atexit
 import logging
 import math
 import os
@@ -146,8 +147,9 @@ def run(
     finally:
         eyes.close()
         book.close()
-    # Threads of libraries may still wait for a network that is not there; everything of ours is done.
-    logging.shutdown()
+    # Threads of libraries may still wait for a network that is not there; everything of ours is done. What libraries
+    # put away at the end is: the Kubernetes client keeps a kubeconfig's keys in temporary files.
+    atexit._run_exitfuncs()
     os._exit(0)
 
 

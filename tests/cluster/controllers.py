@@ -26,11 +26,13 @@ NO_PROMETHEUS = "http://127.0.0.1:9"
 
 
 class RunningController:
-    """One ``autoscaler run``. ``log`` is its stderr so far."""
+    """One ``autoscaler run``. ``log`` is its stderr so far, ``scratch`` where it may keep temporary files."""
 
     def __init__(self, cluster: LocalCluster, *arguments: str, folder: Path) -> None:
         [self.port] = free_ports(1)
         self._log = folder / f"controller-{self.port}.log"
+        self.scratch = folder / f"scratch-{self.port}"
+        self.scratch.mkdir()
         self.process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "autoscaler", "run", f"--prometheus={NO_PROMETHEUS}"),
@@ -38,7 +40,7 @@ class RunningController:
                 *("--tick-seconds=0.5", *arguments),
             ],
             stderr=self._log.open("w"),
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "TMPDIR": str(self.scratch)},
         )
 
     @property

@@ -69,6 +69,7 @@ def test_a_leader_that_is_stopped_hands_over_at_once(cluster: LocalCluster, name
             assert not leads(second)
             assert first.stop() < 10.0
             assert first.process.returncode == 0
+            assert list(first.scratch.iterdir()) == [], "the keys of the kubeconfig stay in a temporary file"
             eventually(lambda: leads(second), what="the takeover", within_s=12, log=lambda: second.log)
             assert get(cluster, HOME, "lease", HOME)["spec"]["leaseTransitions"] >= 1
 
