@@ -14,23 +14,25 @@ never exceed its capacity; a draining replica gets no new request; a replica tha
 serves nothing.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simulator import routing as gateway_code
+from simulator.intake import Intake
 from simulator.lifecycle import ClusterError, Lifecycle
 from simulator.lives import lives_at, starting_intervals
 from simulator.nodes import Needs
 from simulator.profiles import EngineProfile
-from simulator.records import PoolSnapshot, Records, RequestStatus
-from simulator.results import RequestTable
+from simulator.records import PoolSnapshot, Records
+from simulator.results import RequestTable, table_of
 from simulator.shared_nodes import SharedNodes
 from simulator.startup_phases import Startup
 from simulator.storage import new_pool, with_requests
 from simulator.tenancy import Tenancy
-from simulator.traces import Trace
+from simulator.traces import Trace, Traffic
 
 __all__ = ["Cluster", "ClusterError", "RequestTable", "Routing"]
 
@@ -53,6 +55,8 @@ class Cluster:
         startup: Startup,
         seed: int,
         trace: Trace | None = None,
+        traffic: Traffic | None = None,
+        on_ended: Callable[[RequestTable], object] = lambda _: None,
         initial_replicas: int = 0,
         routing: Routing = "least_outstanding",
         grace_s: float = 300.0,
@@ -61,13 +65,17 @@ class Cluster:
         needs: Needs | None = None,
         name: str = "pool",
     ) -> None:
-        """Make a pool with `initial_replicas` ready at time 0 and the requests of `trace` (if any) to come.
+        """Make a pool with `initial_replicas` ready at time 0 and the requests of a `trace` or of `traffic` to come.
+
+        Those of a trace are kept to the end. Those of traffic come in pieces, and `on_ended` is told in pieces what
+        became of them, so that they need not be kept.
 
         With `nodes` its replicas are placed on them, under its `name`, each with its `needs`; without, there is always
         room. Of the initial replicas those that find none begin as ordered.
 
         Raises:
-            ClusterError: nodes without needs, a name that another pool on them has, or nodes that have lived already.
+            ClusterError: both a trace and traffic, nodes without needs, a name that another pool on them has, or nodes
+                that have lived already.
         """
         self.profile = profile
         self._lifecycle = Lifecycle(
@@ -78,11 +86,15 @@ class Cluster:
             grace_s=grace_s,
             stepwise=stepwise,
             tenancy=None if nodes is None else _tenancy(nodes, name, needs),
+            intake=None if traffic is None else Intake(traffic, on_ended),
         )
         self._clock: Lifecycle | SharedNodes = self._lifecycle
+        if trace is not None and traffic is not None:
+            raise ClusterError("both a trace and traffic; give one of them")
         if nodes is not None:
             nodes.join(name, self._lifecycle)
             self._clock = nodes
+        self._streams = traffic is not None
         if trace is not None:
             self.submit_many(trace.arrival_s, trace.prompt_tokens, trace.output_tokens)
         self._lifecycle.begin_with(initial_replicas)
@@ -95,7 +107,8 @@ class Cluster:
     @property
     def submitted_total(self) -> int:
         """Requests handed in so far, those that have not yet arrived included."""
-        return int(self._lifecycle.pool.gateway["submitted"][0])
+        gateway = self._lifecycle.pool.gateway[0]
+        return int(gateway["ended"] + gateway["submitted"])
 
     def advance(self, until_s: float) -> None:
         """Let everything up to and including until_s happen: arrivals, engine steps, replicas that get ready or go.
@@ -160,7 +173,9 @@ class Cluster:
         """
         if not len(arrival_s):
             return
-        submitted = self.submitted_total
+        if self._streams:
+            raise ClusterError("this pool's requests come from its traffic; make one without to submit your own")
+        submitted = int(self._lifecycle.pool.gateway["submitted"][0])
         earliest = self._lifecycle.pool.requests["arrival_s"][submitted - 1] if submitted else -np.inf
         # A request may arrive at 0, before anything has happened.
         earliest = max(float(earliest), self.now_s)
@@ -179,28 +194,15 @@ class Cluster:
             life=life,
             engine=engine,
             held=int(gateway["held"]),
-            arrived_total=int(gateway["next_arrival"]),
+            arrived_total=int(gateway["ended"] + gateway["next_arrival"]),
             rejected_total=int(gateway["rejected"]),
             desired=self._lifecycle.desired,
         )
 
     def requests(self) -> RequestTable:
-        """What became of every request that has arrived by now_s. A copy."""
-        arrived = slice(0, int(self._lifecycle.pool.gateway["next_arrival"][0]))
-        rows = self._lifecycle.pool.requests[arrived]
-        finished = rows["status"] == RequestStatus.FINISHED
-        return RequestTable(
-            at_s=self.now_s,
-            arrival_s=rows["arrival_s"].copy(),
-            prompt_tokens=rows["prompt_tokens"].copy(),
-            output_tokens=rows["output_tokens"].copy(),
-            replica=rows["replica"].copy(),
-            status=rows["status"].copy(),
-            first_token_s=rows["first_token_s"].copy(),
-            finish_s=np.where(finished, rows["last_token_s"], np.nan),
-            preemptions=rows["preemptions"].copy(),
-            retries=rows["retries"].copy(),
-        )
+        """What became of every request that has arrived by now_s, those apart that `on_ended` was told of. A copy."""
+        arrived = int(self._lifecycle.pool.gateway["next_arrival"][0])
+        return table_of(self._lifecycle.pool.requests[:arrived], self.now_s)
 
     def history(self) -> Records:
         """LIFE records of every replica there ever was, by id, with busy_s and requests_finished up to now_s."""

@@ -7,6 +7,7 @@ applied, each at its exact time. Which replicas there should be, and which go fi
 import numpy as np
 
 from simulator import routing as gateway_code
+from simulator.intake import Intake
 from simulator.lives import counters_of, new_lives
 from simulator.nodeevents import Happening, What
 from simulator.profiles import EngineProfile
@@ -44,6 +45,7 @@ class Lifecycle:
         grace_s: float,
         stepwise: bool,
         tenancy: Tenancy | None = None,
+        intake: Intake | None = None,
     ) -> None:
         self.pool = pool
         """The pool's arrays: replaced by larger ones as replicas and requests come, so read them here each time."""
@@ -53,6 +55,7 @@ class Lifecycle:
         self._seed = seed
         self._grace_s = grace_s
         self._tenancy = tenancy
+        self._intake = intake
         self._engine = engine_record(profile, stepwise=stepwise)
         self._lives = new_lives(16)
         self._count = 0
@@ -89,6 +92,8 @@ class Lifecycle:
 
     def run_to(self, until_s: float) -> None:
         """Let the engines run; nothing changes in a life up to until_s but that a draining replica empties."""
+        if self._intake is not None:
+            self.pool = self._intake.feed(self.pool, until_s)
         gateway_code.advance(self.pool, until_s)
         self.now_s = until_s
         if self.any_draining:

@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from simulator.journalfile import whole
-from simulator.traces import Trace
+from simulator.traces import Trace, Traffic, traffic_of
 
 _PACKAGES = ("inference-autoscaler", "numpy", "numba")
 
 
-def trace_digest(trace: Trace) -> str:
-    """Return the first 16 hex digits of the SHA-256 of a trace's times and lengths."""
-    sha = hashlib.sha256()
-    for array in (trace.arrival_s, trace.prompt_tokens, trace.output_tokens):
-        sha.update(array.tobytes())
-    return sha.hexdigest()[:16]
+def trace_digest(trace: Trace | Traffic) -> str:
+    """Return 16 hex digits that stand for a trace's times and lengths, whatever pieces they come in."""
+    times, prompts, outputs = (hashlib.sha256() for _ in range(3))
+    for piece in traffic_of(trace).pieces():
+        times.update(piece.arrival_s.tobytes())
+        prompts.update(piece.prompt_tokens.tobytes())
+        outputs.update(piece.output_tokens.tobytes())
+    return hashlib.sha256(times.digest() + prompts.digest() + outputs.digest()).hexdigest()[:16]
 
 
 def versions() -> dict[str, str]:

@@ -153,6 +153,7 @@ GATEWAY = np.dtype(
         ("held_tail", "i8"),
         ("routed", "i8"),
         ("rejected", "i8"),
+        ("ended", "i8"),  # requests that ended and whose records were handed out
         ("slots", "i8"),  # slots ever used: the scan stops there
         ("routing", "i8"),
         ("seed", "i8"),

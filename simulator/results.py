@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.records import RequestStatus
+from simulator.records import Records, RequestStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -67,6 +67,23 @@ class RequestTable:
         last = np.searchsorted(begin_s, until_s, side="left") - 1
         overlaps = (last >= 0) & (end_s[np.maximum(last, 0)] > self.arrival_s)
         return np.asarray(late & overlaps, dtype=np.bool_)
+
+
+def table_of(rows: Records, at_s: float) -> RequestTable:
+    """What became by at_s of the requests of these REQUEST records. A copy."""
+    finished = rows["status"] == int(RequestStatus.FINISHED)
+    return RequestTable(
+        at_s=at_s,
+        arrival_s=rows["arrival_s"].copy(),
+        prompt_tokens=rows["prompt_tokens"].copy(),
+        output_tokens=rows["output_tokens"].copy(),
+        replica=rows["replica"].copy(),
+        status=rows["status"].copy(),
+        first_token_s=rows["first_token_s"].copy(),
+        finish_s=np.where(finished, rows["last_token_s"], np.nan),
+        preemptions=rows["preemptions"].copy(),
+        retries=rows["retries"].copy(),
+    )
 
 
 def _union(intervals: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -86,8 +86,8 @@ def dispatch(pool: Pool, request: int, at_s: float) -> bool:
 
 
 @compiled
-def advance(pool: Pool, until_s: float) -> None:
-    """Everything up to and including until_s: arrivals in order, and every engine step that has ended."""
+def arrive(pool: Pool, until_s: float) -> None:
+    """Route the arrivals up to and including until_s, in order; replicas come only as far as routing has to look."""
     gateway = pool.gateway[0]
     while gateway.next_arrival < gateway.submitted and pool.requests[gateway.next_arrival].arrival_s <= until_s:
         request = gateway.next_arrival
@@ -98,7 +98,13 @@ def advance(pool: Pool, until_s: float) -> None:
             gateway.rejected += 1
         elif not dispatch(pool, request, q.arrival_s):
             hold(pool, request)
-    for slot in range(gateway.slots):
+
+
+@compiled
+def advance(pool: Pool, until_s: float) -> None:
+    """Everything up to and including until_s: arrivals in order, and every engine step that has ended."""
+    arrive(pool, until_s)
+    for slot in range(pool.gateway[0].slots):
         r, w = pool.replicas[slot], pool.work[slot]
         advance_replica(r, w, pool.requests, until_s)
         settle_run(r, w, pool.requests, until_s)

@@ -4,7 +4,7 @@ A run yields its journal entries one by one, so that a caller can show them live
 ever said of a run is computed from them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -14,9 +14,10 @@ from autoscaler.driver import Decider, Driver
 from autoscaler.journal import Entry, Outcome, OutcomeStatus
 from simulator.cluster import Cluster
 from simulator.profiles import EngineProfile
+from simulator.results import RequestTable
 from simulator.startup import StartupModel
 from simulator.telemetry import EPOCH_AT, Scraping, Telemetry
-from simulator.traces import Trace
+from simulator.traces import Trace, Traffic, traffic_of
 
 P = TypeVar("P")
 M = TypeVar("M")
@@ -31,7 +32,7 @@ class Scenario:
     """
 
     name: str
-    trace: Trace
+    trace: Trace | Traffic
     profile: EngineProfile
     startup: StartupModel
     initial_replicas: int
@@ -42,14 +43,22 @@ class Scenario:
 
 
 class SimulatedWorld:
-    """A pool on simulated time, seen through its telemetry: the simulator's ``World``."""
+    """A pool on simulated time, seen through its telemetry: the simulator's ``World``.
 
-    def __init__(self, scenario: Scenario) -> None:
+    With ``on_ended`` a request is forgotten once that was told what became of it, and memory is flat in the length of
+    the trace; without, the pool can be asked for all of a trace's requests in the end.
+    """
+
+    def __init__(self, scenario: Scenario, on_ended: Callable[[RequestTable], object] | None = None) -> None:
+        trace = scenario.trace
+        whole = trace if isinstance(trace, Trace) and on_ended is None else None
         self.cluster = Cluster(
             profile=scenario.profile,
             startup=scenario.startup,
             seed=scenario.seed,
-            trace=scenario.trace,
+            trace=whole,
+            traffic=None if whole is not None else traffic_of(trace),
+            on_ended=on_ended or (lambda _: None),
             initial_replicas=scenario.initial_replicas,
             grace_s=scenario.grace_s,
         )

@@ -12,6 +12,7 @@ from autoscaler.journal import Entry
 from simulator.demo import SETTLING_S, Setup
 from simulator.figures import Figures
 from simulator.score import Quantile, Score
+from simulator.traces import traffic_of
 
 FOOTPRINT_NOTE = "prewarm: quiet ones of pool or minimum; a pool that shares the work is busy."
 _SHOWN_STATES = (
@@ -27,8 +28,9 @@ _SHOWN_STATES = (
 def comparison(setup: Setup, scores: Sequence[Score]) -> Figures:
     """Return ours beside the others: latency, attainment, accelerator time, money, cold starts."""
     spec, scenario = setup.policy.spec, setup.scenario
+    requests = sum(len(piece) for piece in traffic_of(scenario.trace).pieces())
     title = (
-        f"{setup.policy.metadata.name}: {scenario.trace.name}, {len(scenario.trace):,} requests, "
+        f"{setup.policy.metadata.name}: {scenario.trace.name}, {requests:,} requests, "
         f"TTFT within {spec.objectives.ttft_seconds:g} s for {spec.objectives.ttft_attainment:.0%}\n"
         f"{scenario.profile.name}"
     )

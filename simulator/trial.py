@@ -55,16 +55,16 @@ def run_trial(
     on_share: Callable[[float], object] = lambda _: None,
 ) -> Result:
     """Run a contender through a scenario; ``on_entry`` gets each tick, ``on_share`` the share of time that is done."""
-    world = SimulatedWorld(scenario)
     span_s = scenario.trace.span_s
+    opening_s = min(opening_s, span_s / 2)
+    tally = RequestTally(promise, since_s=opening_s)
+    world = SimulatedWorld(scenario, on_ended=tally.add)
     moves, peak = 0, 0
     for entry, _ in run(scenario, contender, world):
         moves += entry.outcome.status is OutcomeStatus.SCALED
         peak = max(peak, len(entry.signals.replicas))
         on_entry(entry)
         on_share(min(1.0, (entry.at - EPOCH_AT) / span_s))
-    opening_s = min(opening_s, span_s / 2)
-    tally = RequestTally(promise, since_s=opening_s)
     tally.add(world.cluster.requests())
     history = world.cluster.history()
     hours = held_s(history, world.cluster.now_s) * scenario.profile.accelerators_per_replica / 3600

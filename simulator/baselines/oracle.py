@@ -24,7 +24,7 @@ from autoscaler.core.signals import Signals
 from simulator.baselines.sight import Bounds, verdict
 from simulator.profiles import EngineProfile
 from simulator.startup import StartupModel
-from simulator.traces import Trace
+from simulator.traces import Trace, Traffic, traffic_of
 
 BIN_S = 15.0
 """The time over which need is averaged, and between two decisions."""
@@ -71,7 +71,13 @@ def mean_start_s(startup: StartupModel, seed: int) -> float:
 
 
 def foreseen(
-    trace: Trace, profile: EngineProfile, *, start_s: float, utilization: float, bounds: Bounds, begin_at: float
+    trace: Trace | Traffic,
+    profile: EngineProfile,
+    *,
+    start_s: float,
+    utilization: float,
+    bounds: Bounds,
+    begin_at: float,
 ) -> Foresight:
     """Return what an oracle knows of a trace that begins at ``begin_at``, where a start takes ``start_s``."""
     need = needed(trace, profile, utilization)
@@ -84,20 +90,33 @@ def foreseen(
     )
 
 
-def needed(trace: Trace, profile: EngineProfile, utilization: float) -> NDArray[np.int64]:
+def needed(trace: Trace | Traffic, profile: EngineProfile, utilization: float) -> NDArray[np.int64]:
     """Return the replicas needed in each bin."""
+    bins = ceil(trace.span_s / BIN_S) + 1
+    work, slots = np.zeros(bins), np.zeros((2, bins))
+    for piece in traffic_of(trace).pieces():
+        more_work, more_slots = _loads(piece, profile, utilization, bins)
+        work += more_work
+        slots += more_slots
+    fill = np.maximum(slots[0], slots[1]) / MAX_FILL
+    replicas: NDArray[np.int64] = np.ceil(np.maximum(work / utilization, fill) - 1e-9).astype(np.int64)
+    return replicas
+
+
+def _loads(
+    trace: Trace, profile: EngineProfile, utilization: float, bins: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return in each bin the replicas' worth of work, and (2, bins) of sequences and of KV memory."""
     prompt = np.maximum(trace.prompt_tokens, 1.0)
     output = np.maximum(trace.output_tokens, 1.0)
     work_s = profile.b_s * prompt + (profile.c_s + profile.d_s * (prompt + output / 2)) * output
     # At such a utilization a step takes a/(1 − ρ), and a request as many steps as it has output tokens.
     step_s = profile.a_s / max(1 - utilization, 0.02)
     stay_s = output * step_s + profile.b_s * prompt
-    bins = ceil(trace.span_s / BIN_S) + 1
     work = _spread(trace.arrival_s, stay_s, work_s, bins) / BIN_S
     running = _spread(trace.arrival_s, stay_s, stay_s, bins) / BIN_S
     kv_tokens = _spread(trace.arrival_s, stay_s, stay_s * (prompt + output / 2), bins) / BIN_S
-    slots = np.maximum(running / profile.max_num_seqs, kv_tokens / profile.kv_tokens) / MAX_FILL
-    return np.ceil(np.maximum(work / utilization, slots) - 1e-9).astype(np.int64)
+    return work, np.stack([running / profile.max_num_seqs, kv_tokens / profile.kv_tokens])
 
 
 def _spread(

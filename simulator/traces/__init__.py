@@ -13,7 +13,7 @@ from pathlib import Path
 
 from simulator.traces.azure import AZURE_COLUMNS, decode_text, parse_azure, read_azure_csv
 from simulator.traces.shaping import chain, superpose
-from simulator.traces.trace import MAX_TOKENS, Trace, TraceError, Traffic
+from simulator.traces.trace import MAX_TOKENS, Trace, TraceError, Traffic, traffic_of
 
 __all__ = [
     "AZURE_COLUMNS",
@@ -26,6 +26,7 @@ __all__ = [
     "load_trace",
     "read_azure_csv",
     "superpose",
+    "traffic_of",
 ]
 
 SHIPPED_TRACES = {

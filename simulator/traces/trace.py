@@ -137,3 +137,8 @@ class Traffic:
     def of(cls, trace: Trace, *, piece_requests: int = PIECE_REQUESTS) -> "Traffic":
         """A trace in memory as traffic."""
         return cls(name=trace.name, span_s=trace.span_s, pieces=lambda: trace.pieces(piece_requests))
+
+
+def traffic_of(trace: Trace | Traffic) -> Traffic:
+    """Return a trace as traffic; traffic as it is."""
+    return Traffic.of(trace) if isinstance(trace, Trace) else trace

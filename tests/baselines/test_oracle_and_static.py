@@ -8,7 +8,7 @@ from autoscaler.core.signals import Signals
 from simulator.baselines import oracle, static
 from simulator.baselines.sight import Bounds
 from simulator.startup import StartupModel
-from simulator.traces import Trace
+from simulator.traces import Trace, Traffic
 from tests.baselines.pools_seen import T0, pool
 from tests.simulator.simulated_pools import engine, requests
 
@@ -47,6 +47,8 @@ def test_need_is_the_works_share_of_the_utilization() -> None:
     need = oracle.needed(steps(10.0), engine(), 0.5)
     work_s = 70e-6 * 1000 + (35e-6 + 80e-9 * 1100) * 200
     assert need[10] == int(np.ceil(10 * work_s / 0.5))
+    pieces = Traffic.of(steps(10.0), piece_requests=7)
+    assert oracle.needed(pieces, engine(), 0.5).tolist() == need.tolist(), "an oracle reads a long trace in pieces"
 
 
 def test_it_orders_a_cold_start_before_the_need_and_keeps_what_will_be_needed_again() -> None:
