@@ -14,6 +14,7 @@ import click
 
 from simulator.cli_compare import compare
 from simulator.cli_run import report, run
+from simulator.cli_trace import trace as trace_group
 from simulator.cli_tune import tune
 
 _PLAIN = {"–": "-", "×": "x", "→": "->", "≤": "<=", "…": "...", "·": "."}
@@ -102,9 +103,7 @@ def main() -> None:
 
 
 @main.command()
-@click.option(
-    "--trace", metavar="FILE", callback=_named, help="Another trace, in the form of Azure's CSV; replaces both models."
-)
+@click.option("--trace", metavar="FILE", callback=_named, help="Another trace of any form; replaces both models.")
 @click.option(
     "--policy",
     metavar="FILE",
@@ -140,7 +139,7 @@ def demo(*, trace: str | None, policy: str | None, seed: int, coldstart_s: float
     replay.replay(replay.setups(trace, policy, seed=seed, coldstart_s=coldstart_s), folder, fast=fast)
 
 
-for command in (run, report, compare, tune):
+for command in (run, report, compare, tune, trace_group):
     main.add_command(command)
 
 if __name__ == "__main__":

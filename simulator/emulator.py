@@ -186,7 +186,7 @@ def slice_of(*, name: str, from_s: float = 0.0, to_s: float = 1e9, copies: int =
 @click.option("--profile", default="a100-80gb/llama-3.1-8b", show_default=True, help="What one replica can do.")
 @click.option("--time-factor", type=click.FloatRange(1, 100), default=1.0, show_default=True, help="Compress time.")
 @click.option("--listen", default="127.0.0.1:9400", show_default=True, metavar="HOST:PORT")
-@click.option("--trace", help="Replay this from the start: a shipped trace's name or a CSV file in Azure's form.")
+@click.option("--trace", help="Replay this from the start: a shipped trace's name or a file of any form.")
 @click.option("--from", "from_s", type=float, default=0.0, show_default=True, help="First second of the slice.")
 @click.option("--to", "to_s", type=float, default=1e9, help="Second at which the slice ends.  [default: the trace's]")
 @click.option("--copies", type=click.IntRange(1, 1000), default=1, show_default=True, help="Copies laid over another.")

@@ -1,7 +1,10 @@
 """What a user names on the command line, read: a policy, requests, a price, a new folder. An error is one sentence."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import mkstemp
 
 import click
 
@@ -10,7 +13,7 @@ from autoscaler.core.policy_parts import Preset
 from autoscaler.footprint.prices import PriceListError, price_of
 from autoscaler.policyfile import parse
 from autoscaler.pricelist import shipped_prices
-from simulator.traces import Trace, TraceError, load_trace
+from simulator.traces import Reading, Source, Trace, TraceError, in_memory, open_trace
 
 SHORTEST_S = 600.0
 """Traffic has to outlast the opening, which is not scored."""
@@ -59,15 +62,39 @@ def read_requests(name_or_path: str) -> Trace:
     Raises:
         click.ClickException: there is none, it cannot be used, or it is too short.
     """
-    try:
-        trace = load_trace(name_or_path)
-    except TraceError as error:
-        raise click.ClickException(str(error)) from error
+    source = read_source(name_or_path)
+    for note in source.notes:
+        click.echo(f"{name_or_path}: {note}", err=True)
+    with told_errors():
+        trace = in_memory(source.traffic)
     if trace.span_s < SHORTEST_S:
         raise click.ClickException(
             f"{name_or_path}: {len(trace):,} requests in {trace.span_s:.0f} s; give ten minutes of traffic or more"
         )
     return trace
+
+
+def read_source(name_or_path: str, reading: Reading | None = None) -> Source:
+    """Return a trace of any form, its requests yet to be read.
+
+    Raises:
+        click.ClickException: there is none, or it cannot be used.
+    """
+    with told_errors():
+        return open_trace(name_or_path, reading)
+
+
+@contextmanager
+def told_errors() -> Iterator[None]:
+    """Tell what is wrong with a trace as the command line does.
+
+    Raises:
+        click.ClickException: in place of a TraceError.
+    """
+    try:
+        yield
+    except TraceError as error:
+        raise click.ClickException(str(error)) from error
 
 
 def price_usd_per_hour(spec: PolicySpec) -> float | None:
@@ -95,3 +122,37 @@ def new_folder(path: Path) -> Path:
     except OSError as error:
         raise click.ClickException(f"cannot make {path}: {error.strerror}; name another folder by --out") from error
     return path
+
+
+@contextmanager
+def new_file(path: Path, option: str) -> Iterator[Path]:
+    """Yield a path to write to; it becomes ``path``, which must not be there, if the block succeeds.
+
+    Raises:
+        click.ClickException: it is there already, or cannot be written.
+    """
+    taken = click.ClickException(f"{path} is there already, nothing was overwritten; name another {option}")
+    if os.path.lexists(path):
+        raise taken
+    try:
+        handle, name = mkstemp(prefix=f".{path.name[:50]}.", dir=path.parent)
+        os.close(handle)
+        part = Path(name)
+        try:
+            yield part
+            part.chmod(0o666 & ~_umask())
+            # A link, unlike a rename, does not replace what somebody else has put there meanwhile.
+            os.link(part, path)
+        finally:
+            with suppress(OSError):
+                part.unlink()
+    except FileExistsError:
+        raise taken from None
+    except OSError as error:
+        raise click.ClickException(f"cannot write {path}: {error.strerror or error}; name another {option}") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

@@ -92,14 +92,15 @@ class Trace:
             raise TraceError(
                 f"{self.name}: no request between {start_s:g} and {end_s:g} s; the trace spans 0 to {self.span_s:g} s"
             )
-        return self._rows(int(low), int(high), f"{self.name}[{start_s:g}:{end_s:g}]", start_s)
+        return self.rows(int(low), int(high), f"{self.name}[{start_s:g}:{end_s:g}]", start_s)
 
-    def _rows(self, low: int, high: int, name: str, start_s: float) -> "Trace":
+    def rows(self, low: int, high: int, name: str | None = None, start_s: float = 0.0) -> "Trace":
+        """Requests low to high (without it), times counted from start_s, under another name if one is given."""
         offsets, ids = self.block_offsets, self.block_ids
         if offsets is not None and ids is not None:
             ids, offsets = ids[offsets[low] : offsets[high]], offsets[low : high + 1] - offsets[low]
         return Trace(
-            name=name,
+            name=self.name if name is None else name,
             arrival_s=self.arrival_s[low:high] - start_s,
             prompt_tokens=self.prompt_tokens[low:high],
             output_tokens=self.output_tokens[low:high],
@@ -115,7 +116,7 @@ class Trace:
             ValueError: fewer than one request a piece.
         """
         for low in range(0, len(self), requests):
-            yield self._rows(low, min(low + requests, len(self)), self.name, 0.0)
+            yield self.rows(low, min(low + requests, len(self)))
 
 
 PIECE_REQUESTS = 100_000

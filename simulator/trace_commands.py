@@ -1,0 +1,68 @@
+"""What the ``simulator trace`` commands do: from a file to figures, a picture, another file."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from simulator import inputs, trace_report
+from simulator.traces import Reading, Source
+from simulator.traces.summary import summarise
+from simulator.traces.writing import refuse_name, write_traffic
+
+
+def info(file: str, reading: Reading, *, html: Path | None, as_json: bool) -> None:
+    """Print what a trace is, and write its picture if one is asked for.
+
+    Raises:
+        click.ClickException: the trace cannot be used, or the picture's file is there already.
+    """
+    if html is not None and html.exists():
+        raise click.ClickException(f"{html} is there already, nothing was overwritten; name another --html")
+    source = inputs.read_source(file, reading)
+    with _progress("reading") as on_share, inputs.told_errors():
+        summary = summarise(source.traffic, on_share=on_share)
+    if html is not None:
+        with inputs.new_file(html, "--html") as part:
+            trace_report.write_html(part, source, summary)
+    if as_json:
+        click.echo(json.dumps(trace_report.as_json(source, summary), indent=1, allow_nan=False))
+        return
+    console = Console()
+    console.print(trace_report.table(source, summary))
+    if html is not None:
+        console.print(f"picture: {html.resolve()}", soft_wrap=True, markup=False, highlight=False)
+
+
+def write(source: Source, out: Path) -> None:
+    """Write a trace to a new file and say what was written.
+
+    Raises:
+        click.ClickException: the file is there already or cannot be written, or there is no request.
+    """
+    with inputs.told_errors():
+        refuse_name(out.name)
+    with inputs.new_file(out, "OUT") as part, _progress("writing") as on_share, inputs.told_errors():
+        requests = write_traffic(
+            part,
+            source.traffic,
+            name=out.name,
+            block_tokens=source.block_tokens,
+            notes=source.notes,
+            on_share=on_share,
+        )
+    for note in source.notes:
+        click.echo(f"note: {note}")
+    click.echo(f"{out}: {requests:,} requests over {source.traffic.span_s:,.0f} s")
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[float], object]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=1.0)
+        yield lambda share: progress.update(task, completed=share)

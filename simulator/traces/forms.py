@@ -1,0 +1,226 @@
+"""Which form a file of requests has, and the one way in for all of them.
+
+The form is told from the file itself: its first bytes, the names of its columns, the fields of its first line.
+"""
+
+import json
+import os
+from codecs import getincrementaldecoder
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from simulator.traces import native
+from simulator.traces.azure import AZURE_COLUMNS, azure_batches
+from simulator.traces.burstgpt import BURSTGPT_COLUMNS, burstgpt_batches
+from simulator.traces.lines import TOLD, Batch, head
+from simulator.traces.mooncake import BLOCK_TOKENS, mooncake_batches
+from simulator.traces.pieces import in_memory
+from simulator.traces.survey import Survey, surveyed, traffic_from
+from simulator.traces.trace import Trace, TraceError, Traffic
+
+SHIPPED_TRACES = {
+    "azure-conv-2023": "AzureLLMInferenceTrace_conv.csv.gz",
+    "azure-code-2023": "AzureLLMInferenceTrace_code.csv.gz",
+}
+"""Traces that are part of the package, by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How a trace is to be read."""
+
+    form: str | None = None
+    """One of `FORMS`; by default told from the file."""
+    seed: int = 0
+    """Of whatever has to be drawn: times within a second, requests of a rate."""
+    strict: bool = False
+    """Refuse a file that has a line which cannot be read, instead of leaving the line out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Traffic, and what is to be known of where it comes from."""
+
+    traffic: Traffic
+    form: str
+    requests: int | None
+    """None where it is not known before they are made."""
+    block_tokens: int = 0
+    """Tokens of a prefix block; 0 where the trace has none."""
+    notes: tuple[str, ...] = ()
+    """What was done to the file's lines, a sentence each."""
+    broken: int = 0
+    """Lines that could not be read and were left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """A file (or a shipped trace) that is to be read."""
+
+    place: str
+    """What messages call it."""
+    name: str
+    path: Path | Traversable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Lines:
+    """A form with one request a line."""
+
+    batches: Callable[[str, Path | Traversable], Iterator[Batch]]
+    block_tokens: int = 0
+    least_quantum_ns: int = 0
+    left_out: str = ""
+    """What its left out lines are called."""
+
+
+_LINES = {
+    "azure": _Lines(batches=azure_batches),
+    "burstgpt": _Lines(
+        batches=burstgpt_batches, least_quantum_ns=10**9, left_out="failed requests (no response tokens) are left out"
+    ),
+    "mooncake": _Lines(batches=mooncake_batches, block_tokens=BLOCK_TOKENS),
+}
+
+
+def _open_lines(form: str, given: Input, reading: Reading) -> Source:
+    lines = _LINES[form]
+
+    def read() -> Iterator[Batch]:
+        return lines.batches(given.place, given.path)
+
+    found = surveyed(given.place, read, strict=reading.strict, least_quantum_ns=lines.least_quantum_ns)
+    block_tokens = lines.block_tokens if found.has_blocks else 0
+    return Source(
+        traffic=traffic_from(given.name, read, found, seed=reading.seed, block_tokens=block_tokens),
+        form=form,
+        requests=found.requests,
+        block_tokens=block_tokens,
+        notes=tuple(_notes(found, lines, reading.seed)),
+        broken=found.broken,
+    )
+
+
+def _notes(found: Survey, lines: _Lines, seed: int) -> Iterator[str]:
+    if found.quantum_ns:
+        yield (
+            f"times are cut to {found.quantum_ns / 1e9:g} s; each request is moved by its own uniform draw within that"
+            f" (seed {seed})"
+        )
+    if found.left_out:
+        yield f"{found.left_out:,} {lines.left_out}"
+    if found.broken:
+        named = "; ".join(f"line {line}: {reason}" for line, reason in found.named)
+        more = f"; and {found.broken - len(found.named):,} more" if found.broken > len(found.named) else ""
+        yield f"{found.broken:,} broken lines are left out ({named}{more})"
+
+
+def _open_native(_form: str, given: Input, _reading: Reading) -> Source:
+    if not isinstance(given.path, Path):
+        raise TraceError(f"{given.place}: not a file; give the path of a trace")
+    traffic, requests, notes = native.read_native(given.path)
+    first = next(traffic.pieces(), None)
+    return Source(
+        traffic=traffic,
+        form="native",
+        requests=requests,
+        block_tokens=0 if first is None else first.block_tokens,
+        notes=notes,
+    )
+
+
+FORMS: dict[str, Callable[[str, Input, Reading], Source]] = {
+    **dict.fromkeys(_LINES, _open_lines),
+    "native": _open_native,
+}
+"""What opens a file of each form."""
+
+
+def open_trace(name_or_path: str | os.PathLike[str], reading: Reading | None = None) -> Source:
+    """Open a shipped trace by name, or a file of any form, and look through it as far as its form needs.
+
+    Raises:
+        TraceError: neither a shipped name nor a readable, well-formed file.
+    """
+    reading = reading or Reading()
+    given = _input(os.fspath(name_or_path))
+    form = reading.form or form_of(given)
+    if form not in FORMS:
+        raise TraceError(f"no form {form}; there are: {', '.join(FORMS)}")
+    return FORMS[form](form, given, reading)
+
+
+def load_trace(name_or_path: str | os.PathLike[str], reading: Reading | None = None) -> Trace:
+    """Return all requests of a trace, held in memory at once.
+
+    Raises:
+        TraceError: as `open_trace`, or there are too many.
+    """
+    return in_memory(open_trace(name_or_path, reading).traffic)
+
+
+def _input(text: str) -> Input:
+    if text in SHIPPED_TRACES:
+        shipped = resources.files("simulator").joinpath("data", SHIPPED_TRACES[text])
+        return Input(place=text, name=text, path=shipped)
+    if "\0" in text:
+        raise TraceError("the name of the trace has a NUL character; give the path of a trace")
+    path = Path(text)
+    try:
+        there = path.exists()
+    except OSError:
+        there = True  # A name too long, or no right to look: the reader says which.
+    if not there:
+        names = ", ".join(SHIPPED_TRACES)
+        raise TraceError(f"{text}: no such trace; give a file of requests, or one of: {names}")
+    name = path.name.removesuffix(".gz")
+    for suffix in (".csv", ".jsonl", ".json", ".parquet"):
+        name = name.removesuffix(suffix)
+    return Input(place=text, name=name, path=path)
+
+
+def form_of(given: Input) -> str:
+    """Return the form of a file, as its beginning tells.
+
+    Raises:
+        TraceError: it cannot be read, or has none of the forms.
+    """
+    start = head(given.place, given.path)
+    if start.startswith(native.MAGIC):
+        return "native"
+    try:
+        # The decoder does not mind a character that is cut in two at the end.
+        text = getincrementaldecoder("utf-8-sig")().decode(start)
+    except UnicodeDecodeError:
+        text = "\0"
+    if not text.strip() or "\0" in text:
+        what = "the file is empty" if not text.strip() else "not a text file"
+        raise TraceError(f"{given.place}: {what}; give a trace in one of the forms {', '.join(FORMS)}")
+    line = text.lstrip().splitlines()[0]
+    form = _of_json(line) if line.startswith("{") else _of_columns(line)
+    if form is None:
+        raise TraceError(
+            f'{given.place}, line 1: "{line[:TOLD]}" begins no trace of a known form; give one of these'
+            f" ({', '.join(FORMS)}), or name its form by --form"
+        )
+    return form
+
+
+def _of_columns(line: str) -> str | None:
+    columns = {column.strip().strip('"') for column in line.split(",")}
+    known = {"azure": AZURE_COLUMNS, "burstgpt": BURSTGPT_COLUMNS}
+    # A file that lacks one of the columns is told so by the reader of the form that it resembles most.
+    shared = {form: len(columns & set(names)) for form, names in known.items()}
+    best = max(shared, key=lambda form: shared[form])
+    return best if shared[best] else None
+
+
+def _of_json(line: str) -> str | None:
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        return None
+    return "mooncake" if {"timestamp", "input_length", "output_length"} & set(fields) else None
