@@ -1,4 +1,4 @@
-"""What is wrong with a policy, in the words of the person who wrote it.
+"""What is wrong with a policy, or another file that models describe, in the words of the person who wrote it.
 
 Pydantic says "Extra inputs are not permitted"; a person who wrote ``maxReplica`` needs to hear what they meant. So a
 misspelt key is compared with the keys that are known there, a misplaced one with the whole policy, and the names of
@@ -33,13 +33,13 @@ _ELSEWHERE_CALLED = {
 }
 
 
-def message(detail: ErrorDetails) -> str:
-    """Return one sentence for one of pydantic's errors: what is wrong, and what to write instead."""
+def message(detail: ErrorDetails, root: type[BaseModel] = ScalingPolicy) -> str:
+    """Return one sentence for one of pydantic's errors about a ``root``: what is wrong, and what to write instead."""
     kind, path, given = detail["type"], detail["loc"], detail["input"]
     if kind == "missing":
-        return _missing(path)
+        return _missing(path, root)
     if kind == "extra_forbidden":
-        return _unknown(path)
+        return _unknown(path, root)
     if kind in {"enum", "literal_error"}:
         return _not_among(given, detail.get("ctx", {}))
     if kind == "string_pattern_mismatch":
@@ -65,6 +65,7 @@ _WORDS = {
     "less_than_equal": "{given} is too large; it must be at most {le}",
     "string_too_short": "it is empty; write at least {min_length} character",
     "string_too_long": "it is too long; at most {max_length} characters are taken",
+    "too_short": "it has {actual_length} items; give at least {min_length}",
     "too_long": "it has {actual_length} items; at most {max_length} are taken",
     "datetime_type": "{given} is not a time; write RFC 3339, e.g. 2026-12-01T08:00:00Z",
     "datetime_parsing": "{given} is not a time; write RFC 3339, e.g. 2026-12-01T08:00:00Z",
@@ -88,24 +89,24 @@ _PATTERNS = {
 }
 
 
-def _missing(path: Path) -> str:
-    fields = _fields(_model_at(path[:-1]))
+def _missing(path: Path, root: type[BaseModel]) -> str:
+    fields = _fields(_model_at(path[:-1], root))
     field = fields.get(str(path[-1]))
     what = f": {field.description}" if field is not None and field.description else ""
     return f"required, and missing{what}" if what else "required, and missing; add it"
 
 
-def _unknown(path: Path) -> str:
+def _unknown(path: Path, root: type[BaseModel]) -> str:
     """Say what a misspelt or misplaced key might have been."""
     key = str(path[-1])
-    if key in _ELSEWHERE_CALLED:
+    if root is ScalingPolicy and key in _ELSEWHERE_CALLED:
         return f"there is no field '{key}' here; it is called {_ELSEWHERE_CALLED[key]}"
-    known = list(_fields(_model_at(path[:-1])))
+    known = list(_fields(_model_at(path[:-1], root)))
     by_lower_case = {_folded(name): name for name in known}
     close = difflib.get_close_matches(_folded(key), by_lower_case, n=1, cutoff=0.6)
     if close:
         return f"there is no field '{key}' here; did you mean '{by_lower_case[close[0]]}'?"
-    elsewhere = sorted(place for place in _places(ScalingPolicy) if place.split(".")[-1] == key)
+    elsewhere = sorted(place for place in _places(root) if place.split(".")[-1] == key)
     if elsewhere:
         return f"there is no field '{key}' here; it belongs at {elsewhere[0]}"
     return f"there is no field '{key}' here; the fields are {', '.join(known)}"
@@ -152,8 +153,8 @@ def _model_in(annotation: object) -> type[BaseModel] | None:
     return next((model for model in inner if model is not None), None)
 
 
-def _model_at(path: Path) -> type[BaseModel] | None:
-    model: type[BaseModel] | None = ScalingPolicy
+def _model_at(path: Path, root: type[BaseModel]) -> type[BaseModel] | None:
+    model: type[BaseModel] | None = root
     for key in path:
         if isinstance(key, str):
             field = _fields(model).get(key)

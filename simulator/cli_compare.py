@@ -34,6 +34,9 @@ def _names(_context: click.Context, _parameter: click.Parameter, value: str) -> 
 @click.option(
     "--cold-start", "coldstart_s", type=click.FloatRange(1, 1200), default=120.0, show_default=True, metavar="SECONDS"
 )
+@click.option(
+    "--faults", type=click.Path(path_type=Path), metavar="FILE", help="What goes wrong, and when (docs/faults.md)."
+)
 @click.option("--joint", is_flag=True, help="Count a request only if the objective per output token was kept as well.")
 @click.option(
     "--carry-over", metavar="TRACE", help="Show each peer with the setting that was best on this other trace."

@@ -25,6 +25,9 @@ import click
 @click.option(
     "--cold-start", "coldstart_s", type=click.FloatRange(1, 1200), default=120.0, show_default=True, metavar="SECONDS"
 )
+@click.option(
+    "--faults", type=click.Path(path_type=Path), metavar="FILE", help="What goes wrong, and when (docs/faults.md)."
+)
 @click.option("--joint", is_flag=True, help="Count a request only if the objective per output token was kept as well.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("out/run"), show_default=True, help="A new folder."

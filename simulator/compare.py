@@ -14,6 +14,7 @@ from joblib import Parallel, delayed
 
 from autoscaler.core.policy import ScalingPolicy
 from simulator.demo import first_replicas, profile_of
+from simulator.faults import FaultPlan
 from simulator.frontier import Cost, Point, closer, cost, wider
 from simulator.outcomes import Promise
 from simulator.peers import PEERS, Knob, Style
@@ -29,7 +30,10 @@ WIDENINGS_MOST = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """What is compared on: a policy, its traffic (``copies`` of it laid over one another), cold starts, the promise."""
+    """What is compared on: a policy, its traffic (``copies`` of it laid over one another), cold starts, the promise.
+
+    ``faults`` are what goes wrong, for everybody the same.
+    """
 
     policy: ScalingPolicy
     trace: Trace
@@ -37,6 +41,7 @@ class Case:
     coldstart_s: float
     promise: Promise
     price_usd_per_hour: float | None
+    faults: FaultPlan | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +82,13 @@ def scenario_of(case: Case, seed: int) -> Scenario:
         startup=StartupModel.of_total(case.coldstart_s),
         initial_replicas=first_replicas(trace, profile, spec.replicas.min, spec.replicas.max),
         seed=seed,
-        scraping=Scraping(scrape_s=spec.timing.scrape_seconds, lag_s=spec.timing.scrape_seconds),
+        scraping=Scraping(
+            scrape_s=spec.timing.scrape_seconds,
+            lag_s=spec.timing.scrape_seconds,
+            stale_after_s=spec.timing.stale_after_seconds,
+        ),
         grace_s=spec.scale_down.drain_grace_seconds,
+        faults=case.faults,
     )
 
 

@@ -13,7 +13,7 @@ from simulator.compare import WANTED, Case, Row
 from simulator.frontier import Cost, staircase
 from simulator.journalfile import whole
 from simulator.peers import PEERS
-from simulator.provenance import trace_digest, versions
+from simulator.provenance import faults_json, trace_digest, versions
 
 _COLORS = ("#0b5fa5", "#c0392b", "#7f8c8d", "#8e44ad", "#16a085", "#d35400", "#2c3e50", "#b7950b", "#a04000", "#1f618d")
 _LATE_LEAST = 1e-5  # Nothing late at all is drawn here.
@@ -58,6 +58,7 @@ def as_json(case: Case, rows: Sequence[Row], *, seeds: Sequence[int]) -> dict[st
         "seeds": list(seeds),
         "versions": versions(),
         "peers": [_row_json(row) for row in rows],
+        **faults_json(case.faults),
     }
 
 

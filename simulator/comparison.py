@@ -26,6 +26,7 @@ class Options:
     coldstart_s: float
     joint: bool
     jobs: int | None
+    faults: Path | None = None
 
 
 def compare(policy: Path, trace: str, carry_over: str | None, out: Path, options: Options) -> None:
@@ -52,14 +53,15 @@ def compare(policy: Path, trace: str, carry_over: str | None, out: Path, options
 
 
 def _case(policy: Path, trace: str, options: Options) -> Case:
-    found = inputs.read_policy(policy)
+    found, requests = inputs.read_policy(policy), inputs.read_requests(trace)
     return Case(
         policy=found,
-        trace=inputs.read_requests(trace),
+        trace=requests,
         copies=options.copies,
         coldstart_s=options.coldstart_s,
         promise=promise_of(found.spec, joint=options.joint),
         price_usd_per_hour=inputs.price_usd_per_hour(found.spec),
+        faults=inputs.read_faults(options.faults, span_s=requests.span_s),
     )
 
 

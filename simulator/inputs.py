@@ -13,6 +13,9 @@ from autoscaler.core.policy_parts import Preset
 from autoscaler.footprint.prices import PriceListError, price_of
 from autoscaler.policyfile import parse
 from autoscaler.pricelist import shipped_prices
+from simulator import faultfile
+from simulator.faults import FaultPlan
+from simulator.inputfile import InputFileError
 from simulator.traces import Reading, Source, Trace, TraceError, in_memory, open_trace
 
 SHORTEST_S = 600.0
@@ -94,6 +97,18 @@ def told_errors() -> Iterator[None]:
     try:
         yield
     except TraceError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def read_faults(path: Path | None, *, span_s: float) -> FaultPlan | None:
+    """Return the faults of a file for traffic of this length; None without a file.
+
+    Raises:
+        click.ClickException: the file cannot be read, or all that is wrong in it, each with its place.
+    """
+    try:
+        return None if path is None else faultfile.read(path, span_s=span_s)
+    except InputFileError as error:
         raise click.ClickException(str(error)) from error
 
 

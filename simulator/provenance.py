@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from simulator.faults import FaultPlan
 from simulator.journalfile import whole
 from simulator.traces import Trace, Traffic, traffic_of
 
@@ -27,6 +28,13 @@ def trace_digest(trace: Trace | Traffic) -> str:
 def versions() -> dict[str, str]:
     """Return the versions that a result depends on."""
     return {"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}}
+
+
+def faults_json(plan: FaultPlan | None) -> dict[str, Any]:
+    """Return what a result says of the faults it follows from: their kinds and a digest of all; nothing without any."""
+    if plan is None:
+        return {}
+    return {"faults": {"digest": plan.digest, "kinds": [fault.fault.value for fault in plan.faults]}}
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

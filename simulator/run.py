@@ -13,6 +13,7 @@ from autoscaler.core.signals import Signals
 from autoscaler.driver import Decider, Driver
 from autoscaler.journal import Entry, Outcome, OutcomeStatus
 from simulator.cluster import Cluster
+from simulator.faults import FaultPlan, Occurrence
 from simulator.profiles import EngineProfile
 from simulator.results import RequestTable
 from simulator.startup import StartupModel
@@ -29,6 +30,7 @@ class Scenario:
 
     ``grace_s`` is the drain's. ``first_tick_s`` is the second at which the decider starts, onto a fleet that runs: a
     decider that is switched on together with the traffic would take the filling of empty engines for a trend.
+    ``faults`` are what goes wrong; None: nothing.
     """
 
     name: str
@@ -40,6 +42,11 @@ class Scenario:
     scraping: Scraping
     grace_s: float = 60.0
     first_tick_s: float = 60.0
+    faults: FaultPlan | None = None
+
+    def occurrences(self) -> tuple[Occurrence, ...]:
+        """Return what goes wrong, by its beginning: it follows from the seed and from nothing that a decider does."""
+        return () if self.faults is None else self.faults.occurrences(seed=self.seed, span_s=self.trace.span_s)
 
 
 class SimulatedWorld:
@@ -63,11 +70,12 @@ class SimulatedWorld:
             grace_s=scenario.grace_s,
         )
         self._kv_tokens = scenario.profile.kv_tokens
+        self._faults = scenario.occurrences()
         self.see_through(scenario.scraping)
 
     def see_through(self, scraping: Scraping) -> None:
         """Let the pool be seen through another scraping from now on, as a peer does that reads its own metrics."""
-        self._telemetry = Telemetry(self.cluster, kv_tokens=self._kv_tokens, scraping=scraping)
+        self._telemetry = Telemetry(self.cluster, kv_tokens=self._kv_tokens, scraping=scraping, faults=self._faults)
 
     def observe(self, at: float) -> Signals:
         """Let the pool live until an instant and return what is seen then."""

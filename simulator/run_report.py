@@ -5,7 +5,7 @@ was decided there, the rule that bound it, every candidate that lost, and the nu
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
@@ -20,6 +20,7 @@ from simulator.journalfile import whole
 from simulator.telemetry import EPOCH_AT
 
 _REPLICAS_ROW = 2
+_FAULT_COLOR = "#c0392b"
 
 _PAGE = Template("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>$title</title><style>
@@ -68,6 +69,7 @@ def page(facts: dict[str, Any], policy: ScalingPolicy, entries: Sequence[Entry])
     """Return the page of a run."""
     title = f"{policy.metadata.name}: {facts['result']['contender']} on {facts['trace']['name']}"
     drawn = figure(policy, entries, name=facts["result"]["contender"])
+    mark_faults(drawn, facts.get("faults", {}).get("occurrences", []))
     return _PAGE.substitute(
         title=escape(title),
         facts=_facts(facts),
@@ -97,6 +99,36 @@ def figure(policy: ScalingPolicy, entries: Sequence[Entry], *, name: str) -> go.
     )  # fmt: skip
     drawn.add_trace(ticks, row=_REPLICAS_ROW, col=1)
     return drawn
+
+
+def mark_faults(drawn: go.Figure, occurrences: Sequence[Mapping[str, Any]]) -> None:
+    """Mark when something went wrong, over all plots; a point on the upper edge tells on hover what."""
+    for one in occurrences:
+        begins, ends = one["begins_s"] / 60, one["ends_s"] / 60
+        if ends > begins:
+            drawn.add_vrect(x0=begins, x1=ends, fillcolor=_FAULT_COLOR, opacity=0.13, line_width=0, row="all", col=1)
+        else:
+            drawn.add_vline(x=begins, line={"color": _FAULT_COLOR, "width": 1, "dash": "dot"}, row="all", col=1)
+    if not occurrences:
+        return
+    # Each at the height of its kind, so that two at once can both be pointed at.
+    kinds = list(dict.fromkeys(one["fault"] for one in occurrences))
+    top = max((value for trace in drawn.select_traces(row=1, col=1) for value in trace.y or ()), default=1.0)
+    points = go.Scatter(
+        x=[one["begins_s"] / 60 for one in occurrences],
+        y=[top * (1.05 + 0.08 * kinds.index(one["fault"])) for one in occurrences],
+        text=[_told(one) for one in occurrences],
+        hoverinfo="text",
+        mode="markers",
+        marker={"color": _FAULT_COLOR, "size": 8, "symbol": "x"},
+        name="faults",
+    )
+    drawn.add_trace(points, row=1, col=1)
+
+
+def _told(one: Mapping[str, Any]) -> str:
+    begins, ends = one["begins_s"] / 60, one["ends_s"] / 60
+    return f"{one['fault']}: minute {begins:.1f}" + (f" to {ends:.1f}" if ends > begins else "")
 
 
 def _position(entry: Entry) -> int | None:
@@ -135,7 +167,8 @@ def _decision(entry: Entry) -> dict[str, Any]:
 
 def _source(facts: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
+    faults = f", faults {facts['faults']['digest']}" if "faults" in facts else ""
     return (
         f"trace {facts['trace']['digest']}, policy {facts['policy_digest']}, seed {facts['seed']},"
-        f" cold start {facts['coldstart_s']:g} s; {versions}"
+        f" cold start {facts['coldstart_s']:g} s{faults}; {versions}"
     )

@@ -24,11 +24,11 @@ from autoscaler.report import report as journal_report
 from simulator import inputs, journalfile, run_report
 from simulator.compare import Case, scenario_of
 from simulator.peers import PEERS, Style
-from simulator.provenance import trace_digest, versions, write_json
+from simulator.provenance import faults_json, trace_digest, versions, write_json
 from simulator.tables import dollars, seconds
 from simulator.trial import Result, promise_of, run_trial
 
-JOURNAL, FACTS, POLICY = "journal.jsonl.gz", "run.json", "policy.yaml"
+JOURNAL, FACTS, POLICY, FAULTS = "journal.jsonl.gz", "run.json", "policy.yaml", "faults.yaml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,7 @@ class Options:
     seed: int
     coldstart_s: float
     joint: bool
+    faults: Path | None = None
 
 
 def run(policy: Path, trace: str, out: Path, options: Options) -> None:
@@ -50,14 +51,15 @@ def run(policy: Path, trace: str, out: Path, options: Options) -> None:
     Raises:
         click.ClickException: an input is missing or wrong, or the folder is there already; the message says what to do.
     """
-    found = inputs.read_policy(policy)
+    found, requests = inputs.read_policy(policy), inputs.read_requests(trace)
     case = Case(
         policy=found,
-        trace=inputs.read_requests(trace),
+        trace=requests,
         copies=options.copies,
         coldstart_s=options.coldstart_s,
         promise=promise_of(found.spec, joint=options.joint),
         price_usd_per_hour=inputs.price_usd_per_hour(found.spec),
+        faults=inputs.read_faults(options.faults, span_s=requests.span_s),
     )
     folder = inputs.new_folder(out)
     try:
@@ -88,7 +90,9 @@ def _kept(folder: Path, policy: Path, case: Case, options: Options) -> Result:
             on_share=lambda share: progress.update(task, completed=share),
         )
     shutil.copyfile(policy, folder / POLICY)
-    facts = {
+    if options.faults is not None:
+        shutil.copyfile(options.faults, folder / FAULTS)
+    facts: dict[str, Any] = {
         "trace": {"name": scenario.trace.name, "digest": trace_digest(scenario.trace), "span_s": scenario.trace.span_s},
         "policy_digest": contender.digest,
         "peer": {"name": options.peer, "style": options.style, "knob": knob, "upstream": peer.upstream},
@@ -97,7 +101,13 @@ def _kept(folder: Path, policy: Path, case: Case, options: Options) -> Result:
         "promise": asdict(case.promise),
         "versions": versions(),
         "result": asdict(result),
+        **faults_json(case.faults),
     }
+    if case.faults is not None:
+        facts["faults"]["occurrences"] = [
+            {"fault": one.fault.fault.value, "begins_s": max(0.0, one.begins_s), "ends_s": one.ends_s}
+            for one in scenario.occurrences()
+        ]
     write_json(folder / FACTS, facts)
     return result
 

@@ -11,13 +11,15 @@ Instants handed to the core are unix seconds: the simulation's seconds after ``e
 """
 
 from dataclasses import dataclass
-from math import isnan
+from math import inf, isnan
 
 import numpy as np
 
 from autoscaler.core.signals import PodSample, Replica, ReplicaState, Signals
 from simulator import records
 from simulator.cluster import Cluster
+from simulator.faults import Occurrence
+from simulator.faults_metrics import MetricFaults
 from simulator.records import BLOCK_TOKENS, TPOT_EDGES_S, TTFT_EDGES_S, PoolSnapshot, Records, cumulative
 
 EPOCH_AT = 1_700_000_000.0
@@ -33,10 +35,14 @@ _STATES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scraping:
-    """How metrics reach the decider: scrape interval and least age at the decision, in seconds."""
+    """How metrics reach the decider: scrape interval and least age at the decision, in seconds.
+
+    A sample that faults have kept for longer than ``stale_after_s`` is told as stale.
+    """
 
     scrape_s: float = 15.0
     lag_s: float = 15.0
+    stale_after_s: float = 90.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +57,24 @@ class _Scrape:
 class Telemetry:
     """Scrapes one pool and turns what was scraped into signals."""
 
-    def __init__(self, cluster: Cluster, *, kv_tokens: int, scraping: Scraping | None = None) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        kv_tokens: int,
+        scraping: Scraping | None = None,
+        faults: tuple[Occurrence, ...] = (),
+    ) -> None:
         self._cluster = cluster
         self._kv_tokens = kv_tokens
         self._scraping = scraping or Scraping()
         self._next_scrape_s = 0.0
         self._scraped: list[_Scrape] = []
+        self._seen_s = -inf
         self._known: set[int] = set()
+        self._faults = (
+            MetricFaults(faults, stale_after_s=self._scraping.stale_after_s, epoch_at=EPOCH_AT) if faults else None
+        )
 
     def advance(self, until_s: float) -> None:
         """Let the pool live until ``until_s``, scraping it at every multiple of the scrape interval."""
@@ -65,6 +82,8 @@ class Telemetry:
             self._cluster.advance(self._next_scrape_s)
             snapshot = self._cluster.snapshot()
             samples = scrape(snapshot, self._kv_tokens)
+            if self._faults is not None:
+                samples = self._faults.scraped(samples, snapshot.at_s)
             self._scraped.append(_Scrape(at_s=snapshot.at_s, samples=samples, held=float(snapshot.held)))
             self._next_scrape_s += self._scraping.scrape_s
         self._cluster.advance(until_s)
@@ -75,17 +94,20 @@ class Telemetry:
         replicas = tuple(replica_of(life) for life in now.life)
         pods = {replica.pod for replica in replicas}
         visible = self._visible(now.at_s)
-        return Signals(
+        signals = Signals(
             at=EPOCH_AT + now.at_s,
             spec_replicas=now.desired,
             replicas=replicas + self._gone(replicas),
             samples=() if visible is None else tuple(sample for sample in visible.samples if sample.pod in pods),
             held_requests=None if visible is None else visible.held,
         )
+        return signals if self._faults is None else self._faults.told(signals)
 
     def _visible(self, at_s: float) -> "_Scrape | None":
         """Return the newest scrape that is old enough, and forget all before it."""
-        newest_s = at_s - self._scraping.lag_s
+        late_s = 0.0 if self._faults is None else self._faults.lag_s(at_s)
+        # What was seen once stays seen, though those after it may come later than usual.
+        newest_s = self._seen_s = max(self._seen_s, at_s - self._scraping.lag_s - late_s)
         while len(self._scraped) > 1 and self._scraped[1].at_s <= newest_s:
             self._scraped.pop(0)
         return self._scraped[0] if self._scraped and self._scraped[0].at_s <= newest_s else None

@@ -51,7 +51,8 @@ def split(case: Case) -> tuple[Case, Case]:
     """Return the case cut in two by time: what is searched on, and what is held out."""
     cut_s = TRAIN_SHARE * case.trace.span_s
     first, second = case.trace.slice(0.0, cut_s), case.trace.slice(cut_s, case.trace.span_s + 1.0)
-    return replace(case, trace=first), replace(case, trace=second)
+    later = None if case.faults is None else case.faults.after(cut_s)
+    return replace(case, trace=first), replace(case, trace=second, faults=later)
 
 
 def tuned(policy: ScalingPolicy, settings: Settings) -> ScalingPolicy:

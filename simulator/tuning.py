@@ -24,7 +24,7 @@ from ruamel.yaml import YAML
 from simulator import inputs, tune
 from simulator.compare import Case
 from simulator.journalfile import whole
-from simulator.provenance import trace_digest, versions, write_json
+from simulator.provenance import faults_json, trace_digest, versions, write_json
 from simulator.trial import promise_of
 
 STUDY, POLICY, EVIDENCE, TASK = "study.log", "policy.yaml", "evidence.json", "task.json"
@@ -42,6 +42,7 @@ class Options:
     joint: bool
     jobs: int | None
     resume: bool
+    faults: Path | None = None
 
 
 def run(policy: Path, trace: str, out: Path, options: Options) -> None:
@@ -50,14 +51,15 @@ def run(policy: Path, trace: str, out: Path, options: Options) -> None:
     Raises:
         click.ClickException: an input is missing or wrong, the folder is there already, or none that could be resumed.
     """
-    found = inputs.read_policy(policy)
+    found, requests = inputs.read_policy(policy), inputs.read_requests(trace)
     case = Case(
         policy=found,
-        trace=inputs.read_requests(trace),
+        trace=requests,
         copies=options.copies,
         coldstart_s=options.coldstart_s,
         promise=promise_of(found.spec, joint=options.joint),
         price_usd_per_hour=inputs.price_usd_per_hour(found.spec),
+        faults=inputs.read_faults(options.faults, span_s=requests.span_s),
     )
     train, test = tune.split(case)
     folder = _folder(out, _task(case, options), resume=options.resume)
@@ -93,6 +95,7 @@ def _task(case: Case, options: Options) -> dict[str, Any]:
         "seed": options.seed,
         "coldstart_s": options.coldstart_s,
         "joint": options.joint,
+        **faults_json(case.faults),
     }
 
 

@@ -38,8 +38,11 @@ class Bounds:
 
 
 def value_of(metric: PodsMetric, sample: PodSample) -> float | None:
-    """Return a pod's value of the metric, or None where the adapter would give none."""
-    if sample.presence is not Presence.PRESENT:
+    """Return a pod's value of the metric, or None where the adapter would give none.
+
+    Nobody but us asks how old a sample is: as long as Prometheus gives it, it is a value.
+    """
+    if sample.presence not in {Presence.PRESENT, Presence.STALE}:
         return None
     if metric is PodsMetric.KV_USE:
         return sample.kv_ratio

@@ -66,7 +66,7 @@ def test_concurrency_is_running_plus_waiting_and_half_a_sample_is_none() -> None
     samples = (
         PodSample(pod="p0", at=T0, running=30.0, waiting=2.0),
         PodSample(pod="p1", at=T0, running=30.0),
-        PodSample(pod="p2", at=T0, running=30.0, waiting=2.0, presence=Presence.STALE),
+        PodSample(pod="p2", at=T0, running=30.0, waiting=2.0, presence=Presence.TARGET_DOWN),
     )
     signals = Signals(at=T0, spec_replicas=3, replicas=tuple(map(replica, range(3))), samples=samples)
     pods = grouped(PodsMetric.CONCURRENCY, signals)
