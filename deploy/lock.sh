@@ -9,3 +9,4 @@ compile() {
 compile requirements/uv.in -o requirements/uv.txt
 compile pyproject.toml --extra simulator --group test --group benchmarks --group cluster -o requirements/dev.txt
 compile pyproject.toml -o requirements/controller.txt
+compile --no-build --prerelease allow requirements/aisimulate.in -o requirements/aisimulate.txt

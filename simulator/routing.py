@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from simulator.des import compiled, unit_hash
+from simulator.des import compiled, compiled_owning, unit_hash
 from simulator.engine import advance_replica, enqueue, settle_run
 from simulator.paging import REQUEST_MASK, blocks_of
 from simulator.records import Pool, RequestStatus
@@ -123,7 +123,7 @@ def release_held(pool: Pool, at_s: float) -> None:
         gateway.held_head = following
 
 
-@compiled
+@compiled_owning
 def evict(pool: Pool, slot: int) -> None:
     """The replica is taken away: its requests start anew from the gateway, in the order of their ids."""
     r, w = pool.replicas[slot], pool.work[slot]
