@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
-_FORMS = ("azure", "burstgpt", "mooncake", "native")
+_FORMS = ("azure", "burstgpt", "mooncake", "servegen", "native")
 
 
 def reading_options(command: F) -> F:
@@ -21,6 +21,12 @@ def reading_options(command: F) -> F:
             show_default=True,
             help="Of all that has to be drawn, such as times within a second.",
         ),
+        click.option(
+            "--lengths",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="ServeGen's table of lengths; by default the one beside its table of rates.",
+        ),
         click.option("--strict", is_flag=True, help="Refuse a file with a line that cannot be read."),
     )
     for option in reversed(options):
@@ -31,7 +37,7 @@ def reading_options(command: F) -> F:
 def _reading(options: dict[str, Any]) -> Any:  # noqa: ANN401 - imported when a command runs
     from simulator.traces import Reading  # noqa: PLC0415
 
-    return Reading(**{name: options.pop(name) for name in ("form", "seed", "strict")})
+    return Reading(**{name: options.pop(name) for name in ("form", "seed", "lengths", "strict")})
 
 
 @click.group()

@@ -7,17 +7,18 @@ import json
 import os
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from simulator.traces import native
+from simulator.traces import native, servegen
 from simulator.traces.azure import AZURE_COLUMNS, azure_batches
 from simulator.traces.burstgpt import BURSTGPT_COLUMNS, burstgpt_batches
 from simulator.traces.lines import TOLD, Batch, head
 from simulator.traces.mooncake import BLOCK_TOKENS, mooncake_batches
 from simulator.traces.pieces import in_memory
+from simulator.traces.servegen_lengths import read_lengths
 from simulator.traces.survey import Survey, surveyed, traffic_from
 from simulator.traces.trace import Trace, TraceError, Traffic
 
@@ -36,6 +37,8 @@ class Reading:
     """One of `FORMS`; by default told from the file."""
     seed: int = 0
     """Of whatever has to be drawn: times within a second, requests of a rate."""
+    lengths: Path | None = None
+    """ServeGen's table of lengths; by default the one beside its table of rates."""
     strict: bool = False
     """Refuse a file that has a line which cannot be read, instead of leaving the line out."""
 
@@ -54,6 +57,8 @@ class Source:
     """What was done to the file's lines, a sentence each."""
     broken: int = 0
     """Lines that could not be read and were left out."""
+    at_ratio: Callable[[float], "Source"] | None = None
+    """The same so many times as busy, where requests are drawn anyway and need not be copied or thinned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,8 +137,32 @@ def _open_native(_form: str, given: Input, _reading: Reading) -> Source:
     )
 
 
+def _open_servegen(form: str, given: Input, reading: Reading) -> Source:
+    if not isinstance(given.path, Path):
+        raise TraceError(f"{given.place}: not a file; give the path of a table of rates")
+    windows = servegen.read_rates(given.place, given.path)
+    lengths = read_lengths(servegen.lengths_beside(given.place, given.path, reading.lengths))
+    drawn = f"arrivals are drawn for each client and {windows.width_s} s from its Gamma or Weibull distribution"
+    notes = [f"{drawn}, lengths from its quantiles, prompt and output independently (seed {reading.seed})"]
+    if windows.gaps:
+        notes.append(f"{windows.gaps} windows without any client are gaps in the collection, and left empty")
+
+    def at_ratio(ratio: float) -> Source:
+        scaled = windows.scaled(ratio)
+        return Source(
+            traffic=servegen.client_traffic(given.name, scaled, lengths, seed=reading.seed),
+            form=form,
+            requests=int(scaled.requests(reading.seed).sum()),
+            notes=(*notes, f"each client sends {ratio:g} times as often, its distances of the same shape"),
+            at_ratio=lambda more: at_ratio(ratio * more),
+        )
+
+    return replace(at_ratio(1.0), notes=tuple(notes), at_ratio=at_ratio)
+
+
 FORMS: dict[str, Callable[[str, Input, Reading], Source]] = {
     **dict.fromkeys(_LINES, _open_lines),
+    "servegen": _open_servegen,
     "native": _open_native,
 }
 """What opens a file of each form."""
@@ -211,7 +240,7 @@ def form_of(given: Input) -> str:
 
 def _of_columns(line: str) -> str | None:
     columns = {column.strip().strip('"') for column in line.split(",")}
-    known = {"azure": AZURE_COLUMNS, "burstgpt": BURSTGPT_COLUMNS}
+    known = {"azure": AZURE_COLUMNS, "burstgpt": BURSTGPT_COLUMNS, "servegen": servegen.SERVEGEN_COLUMNS}
     # A file that lacks one of the columns is told so by the reader of the form that it resembles most.
     shared = {form: len(columns & set(names)) for form, names in known.items()}
     best = max(shared, key=lambda form: shared[form])
