@@ -144,7 +144,7 @@ class Lifecycle:
         life = self._lives[replica_id]
         ready = bool(life["state"] == READY)
         in_flight = int(self.pool.replicas["outstanding"][life["slot"]]) if ready else 0
-        placed = bool(life["scheduled_s"] < np.inf)
+        placed = bool(life["scheduled_s"] != np.inf)  # NaN: there from the beginning
         return ready, placed, in_flight, -float(life["ready_s"] if ready else life["ordered_s"]), -replica_id
 
     def order(self) -> int:

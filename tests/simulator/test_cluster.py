@@ -102,6 +102,15 @@ def test_among_ready_ones_the_victim_has_the_fewest_requests_in_flight() -> None
     assert states(cluster) == {1: READY, 2: READY}
 
 
+def test_one_that_was_there_from_the_beginning_is_no_more_a_victim_than_others() -> None:
+    """At a tie the youngest goes; that nobody scheduled the first ones does not make them pending."""
+    cluster = pool(replicas=2)
+    cluster.set_replicas(3)
+    cluster.advance(200.0)
+    cluster.set_replicas(2)
+    assert states(cluster) == {0: READY, 1: READY}
+
+
 def test_a_draining_replica_finishes_what_it_has_and_gets_nothing_new() -> None:
     """It keeps its request, newcomers go elsewhere, and it goes at the instant it is empty, not at the tick."""
     cluster = pool(requests((1.0, 100, 500), (1.1, 100, 1000), (3.0, 100, 5)), replicas=2)
