@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from simulator.cli_options import on_a_cluster
+
 
 def _names(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
     from simulator.peers import PEERS  # noqa: PLC0415 - the engine's compiler takes seconds to import
@@ -31,9 +33,7 @@ def _names(_context: click.Context, _parameter: click.Parameter, value: str) -> 
     help="Copies of the trace laid over one another, jittered.",
 )
 @click.option("--seeds", type=click.IntRange(1, 100), default=3, show_default=True, help="Seeds to take the mean over.")
-@click.option(
-    "--cold-start", "coldstart_s", type=click.FloatRange(1, 1200), default=120.0, show_default=True, metavar="SECONDS"
-)
+@on_a_cluster
 @click.option(
     "--faults", type=click.Path(path_type=Path), metavar="FILE", help="What goes wrong, and when (docs/faults.md)."
 )

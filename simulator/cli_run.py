@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from simulator.cli_options import on_a_cluster
+
 
 @click.command()
 @click.argument("policy", type=click.Path(path_type=Path))
@@ -22,9 +24,7 @@ import click
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True, help="Seed of jitter and cold starts."
 )
-@click.option(
-    "--cold-start", "coldstart_s", type=click.FloatRange(1, 1200), default=120.0, show_default=True, metavar="SECONDS"
-)
+@on_a_cluster
 @click.option(
     "--faults", type=click.Path(path_type=Path), metavar="FILE", help="What goes wrong, and when (docs/faults.md)."
 )
@@ -38,6 +38,7 @@ def run(policy: Path, trace: str, out: Path, **options: Any) -> None:  # noqa: A
     \b
     simulator run policies/vllm/llama-3.1-8b-a100-80gb.yaml azure-conv-2023 --copies 6
     simulator run mine.yaml monday.csv.gz --seed 7 --cold-start 300 --out out/monday
+    simulator run mine.yaml monday.csv.gz --cluster nodes.yaml --out out/monday-on-nodes
     simulator run mine.yaml monday.csv.gz --peer hpa --knob 16 --out out/monday-hpa
     simulator report out/monday
     """  # noqa: D301 - click reads the backspace

@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from simulator.cli_options import on_a_cluster
+
 
 @click.command()
 @click.argument("policy", type=click.Path(path_type=Path))
@@ -13,9 +15,7 @@ import click
 @click.option("--copies", type=click.IntRange(1, 1000), default=1, show_default=True, help="Copies of the trace.")
 @click.option("--seeds", type=click.IntRange(1, 100), default=2, show_default=True, help="Seeds to take the mean over.")
 @click.option("--seed", type=click.IntRange(0, 2**31), default=1, show_default=True, help="Seed of the search itself.")
-@click.option(
-    "--cold-start", "coldstart_s", type=click.FloatRange(1, 1200), default=120.0, show_default=True, metavar="SECONDS"
-)
+@on_a_cluster
 @click.option(
     "--faults", type=click.Path(path_type=Path), metavar="FILE", help="What goes wrong, and when (docs/faults.md)."
 )

@@ -16,6 +16,7 @@ from autoscaler.core.policy import ScalingPolicy
 from simulator.demo import first_replicas, profile_of
 from simulator.faults import FaultPlan
 from simulator.frontier import Cost, Point, closer, cost, wider
+from simulator.modelled_cluster import ModelledCluster
 from simulator.outcomes import Promise
 from simulator.peers import PEERS, Knob, Style
 from simulator.run import Scenario
@@ -33,6 +34,8 @@ class Case:
     """What is compared on: a policy, its traffic (``copies`` of it laid over one another), cold starts, the promise.
 
     ``faults`` are what goes wrong, for everybody the same.
+    ``cluster`` are the nodes that replicas run on; where it says what a start takes, ``coldstart_s`` is what it usually
+    comes to.
     """
 
     policy: ScalingPolicy
@@ -42,6 +45,7 @@ class Case:
     promise: Promise
     price_usd_per_hour: float | None
     faults: FaultPlan | None = None
+    cluster: ModelledCluster | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +83,7 @@ def scenario_of(case: Case, seed: int) -> Scenario:
         name=case.policy.metadata.name,
         trace=trace,
         profile=profile,
-        startup=StartupModel.of_total(case.coldstart_s),
+        startup=(case.cluster and case.cluster.startup) or StartupModel.of_total(case.coldstart_s),
         initial_replicas=first_replicas(trace, profile, spec.replicas.min, spec.replicas.max),
         seed=seed,
         scraping=Scraping(
@@ -89,6 +93,7 @@ def scenario_of(case: Case, seed: int) -> Scenario:
         ),
         grace_s=spec.scale_down.drain_grace_seconds,
         faults=case.faults,
+        cluster=case.cluster,
     )
 
 

@@ -13,7 +13,7 @@ from simulator.compare import WANTED, Case, Row
 from simulator.frontier import Cost, staircase
 from simulator.journalfile import whole
 from simulator.peers import PEERS
-from simulator.provenance import faults_json, trace_digest, versions
+from simulator.provenance import cluster_json, faults_json, trace_digest, versions
 
 _COLORS = ("#0b5fa5", "#c0392b", "#7f8c8d", "#8e44ad", "#16a085", "#d35400", "#2c3e50", "#b7950b", "#a04000", "#1f618d")
 _LATE_LEAST = 1e-5  # Nothing late at all is drawn here.
@@ -57,6 +57,7 @@ def as_json(case: Case, rows: Sequence[Row], *, seeds: Sequence[int]) -> dict[st
         "coldstart_s": case.coldstart_s,
         "seeds": list(seeds),
         "versions": versions(),
+        **cluster_json(case.cluster),
         "peers": [_row_json(row) for row in rows],
         **faults_json(case.faults),
     }
@@ -72,7 +73,7 @@ def _row_json(row: Row) -> dict[str, Any]:
         "costs": [asdict(row.cost(wanted)) for wanted in WANTED],
         "settings": [
             {"knob": point.knob, "accelerator_hours": point.hours, "attainment": point.attainment,
-             "seeds": [asdict(result) for result in row.results[point.knob]]}
+             "seeds": [result.as_json() for result in row.results[point.knob]]}
             for point in row.points
         ],
     }  # fmt: skip
@@ -130,7 +131,7 @@ def _promise(case: Case) -> str:
 
 def _traffic(case: Case, seeds: int) -> str:
     copies = "" if case.copies == 1 else f" × {case.copies}"
-    return f"{case.trace.name}{copies}, cold start {case.coldstart_s:g} s, {seeds} seeds"
+    return f"{case.trace.name}{copies}, cold start {case.coldstart_s:.4g} s, {seeds} seeds"
 
 
 def _setting(row: Row) -> str:

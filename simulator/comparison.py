@@ -10,10 +10,10 @@ from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColum
 from rich.table import Table
 
 from simulator import compare_report, inputs
+from simulator.cases import case_of
 from simulator.compare import WANTED, Case, Row, carried, evaluator, point_of, swept
 from simulator.peers import PEERS
 from simulator.provenance import write_json
-from simulator.trial import promise_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,10 +23,11 @@ class Options:
     peers: tuple[str, ...]
     copies: int
     seeds: int
-    coldstart_s: float
+    coldstart_s: float | None
     joint: bool
     jobs: int | None
     faults: Path | None = None
+    cluster: Path | None = None
 
 
 def compare(policy: Path, trace: str, carry_over: str | None, out: Path, options: Options) -> None:
@@ -53,16 +54,10 @@ def compare(policy: Path, trace: str, carry_over: str | None, out: Path, options
 
 
 def _case(policy: Path, trace: str, options: Options) -> Case:
-    found, requests = inputs.read_policy(policy), inputs.read_requests(trace)
-    return Case(
-        policy=found,
-        trace=requests,
-        copies=options.copies,
-        coldstart_s=options.coldstart_s,
-        promise=promise_of(found.spec, joint=options.joint),
-        price_usd_per_hour=inputs.price_usd_per_hour(found.spec),
-        faults=inputs.read_faults(options.faults, span_s=requests.span_s),
-    )
+    return case_of(
+        policy, trace, copies=options.copies, coldstart_s=options.coldstart_s, joint=options.joint,
+        cluster=options.cluster, faults=options.faults,
+    )  # fmt: skip
 
 
 def _rows(console: Console, case: Case, seeds: Sequence[int], options: Options) -> list[Row]:

@@ -225,11 +225,12 @@ def static_peer(scenario: Scenario, spec: PolicySpec, knob: float, style: Style)
 
 
 def oracle_peer(scenario: Scenario, spec: PolicySpec, knob: float, style: Style) -> Contender[Any, Any]:
-    """Return the oracle: it is told the scenario's trace, engine and cold starts."""
+    """Return the oracle: it is told the scenario's trace, engine and cold starts (on nodes with room)."""
+    transfers_s = 0.0 if scenario.cluster is None else scenario.cluster.transfers_s(scenario.profile)
     policy = oracle.foreseen(
         scenario.trace,
         scenario.profile,
-        start_s=oracle.mean_start_s(scenario.startup, scenario.seed),
+        start_s=oracle.mean_start_s(scenario.startup, scenario.seed) + transfers_s,
         utilization=knob,
         bounds=_bounds(spec),
         begin_at=EPOCH_AT,

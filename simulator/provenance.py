@@ -10,6 +10,7 @@ from typing import Any
 
 from simulator.faults import FaultPlan
 from simulator.journalfile import whole
+from simulator.modelled_cluster import ModelledCluster
 from simulator.traces import Trace, Traffic, traffic_of
 
 _PACKAGES = ("inference-autoscaler", "numpy", "numba")
@@ -35,6 +36,13 @@ def faults_json(plan: FaultPlan | None) -> dict[str, Any]:
     if plan is None:
         return {}
     return {"faults": {"digest": plan.digest, "kinds": [fault.fault.value for fault in plan.faults]}}
+
+
+def cluster_json(cluster: ModelledCluster | None) -> dict[str, Any]:
+    """Return what a result says of the nodes it follows from: the groups and a digest of all; nothing without nodes."""
+    if cluster is None:
+        return {}
+    return {"cluster": {"digest": cluster.digest, "groups": [group.name for group in cluster.groups]}}
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

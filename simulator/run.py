@@ -14,9 +14,11 @@ from autoscaler.driver import Decider, Driver
 from autoscaler.journal import Entry, Outcome, OutcomeStatus
 from simulator.cluster import Cluster
 from simulator.faults import FaultPlan, Occurrence
+from simulator.modelled_cluster import ModelledCluster
 from simulator.profiles import EngineProfile
 from simulator.results import RequestTable
-from simulator.startup import StartupModel
+from simulator.shared_nodes import SharedNodes
+from simulator.startup_phases import Startup
 from simulator.telemetry import EPOCH_AT, Scraping, Telemetry
 from simulator.traces import Trace, Traffic, traffic_of
 
@@ -31,17 +33,19 @@ class Scenario:
     ``grace_s`` is the drain's. ``first_tick_s`` is the second at which the decider starts, onto a fleet that runs: a
     decider that is switched on together with the traffic would take the filling of empty engines for a trend.
     ``faults`` are what goes wrong; None: nothing.
+    ``cluster`` are the nodes on which replicas run; None: there is always room.
     """
 
     name: str
     trace: Trace | Traffic
     profile: EngineProfile
-    startup: StartupModel
+    startup: Startup
     initial_replicas: int
     seed: int
     scraping: Scraping
     grace_s: float = 60.0
     first_tick_s: float = 60.0
+    cluster: ModelledCluster | None = None
     faults: FaultPlan | None = None
 
     def occurrences(self) -> tuple[Occurrence, ...]:
@@ -56,9 +60,16 @@ class SimulatedWorld:
     the trace; without, the pool can be asked for all of a trace's requests in the end.
     """
 
-    def __init__(self, scenario: Scenario, on_ended: Callable[[RequestTable], object] | None = None) -> None:
-        trace = scenario.trace
+    def __init__(
+        self,
+        scenario: Scenario,
+        on_ended: Callable[[RequestTable], object] | None = None,
+        nodes: SharedNodes | None = None,
+    ) -> None:
+        """Make the pool: on these ``nodes``, which other worlds may share, or on its own of the scenario's cluster."""
+        trace, cluster = scenario.trace, scenario.cluster
         whole = trace if isinstance(trace, Trace) and on_ended is None else None
+        self.nodes = cluster.nodes(scenario.seed) if nodes is None and cluster is not None else nodes
         self.cluster = Cluster(
             profile=scenario.profile,
             startup=scenario.startup,
@@ -68,6 +79,9 @@ class SimulatedWorld:
             on_ended=on_ended or (lambda _: None),
             initial_replicas=scenario.initial_replicas,
             grace_s=scenario.grace_s,
+            nodes=self.nodes,
+            needs=None if cluster is None else cluster.needs(scenario.profile),
+            name=scenario.name,
         )
         self._kv_tokens = scenario.profile.kv_tokens
         self._faults = scenario.occurrences()

@@ -170,5 +170,5 @@ def _source(facts: dict[str, Any]) -> str:
     faults = f", faults {facts['faults']['digest']}" if "faults" in facts else ""
     return (
         f"trace {facts['trace']['digest']}, policy {facts['policy_digest']}, seed {facts['seed']},"
-        f" cold start {facts['coldstart_s']:g} s{faults}; {versions}"
+        f" cold start {facts['coldstart_s']:.4g} s{faults}; {versions}"
     )

@@ -1,8 +1,8 @@
 """What ``simulator run`` and ``simulator report`` do: one contender on one trace, kept as a folder, told as a page.
 
 A run's folder holds ``run.json`` (what it follows from and what it came to), ``journal.jsonl.gz`` (every tick: what was
-seen, what was decided and why, what came of it) and ``policy.yaml`` as it was. It appears whole or not at all, and the
-same (trace, policy, seed, versions) give the same bytes.
+seen, what was decided and why, what came of it), and ``policy.yaml`` and ``cluster.yaml`` as they were. It appears
+whole or not at all, and the same (trace, policy, cluster, seed, versions) give the same bytes.
 """
 
 import json
@@ -22,13 +22,15 @@ from autoscaler.footprint.ledger import apportion
 from autoscaler.journal import Entry
 from autoscaler.report import report as journal_report
 from simulator import inputs, journalfile, run_report
+from simulator.cases import case_of
 from simulator.compare import Case, scenario_of
 from simulator.peers import PEERS, Style
-from simulator.provenance import faults_json, trace_digest, versions, write_json
+from simulator.provenance import cluster_json, faults_json, trace_digest, versions, write_json
 from simulator.tables import dollars, seconds
-from simulator.trial import Result, promise_of, run_trial
+from simulator.trial import Result, run_trial
 
-JOURNAL, FACTS, POLICY, FAULTS = "journal.jsonl.gz", "run.json", "policy.yaml", "faults.yaml"
+JOURNAL, FACTS, POLICY = "journal.jsonl.gz", "run.json", "policy.yaml"
+CLUSTER, FAULTS = "cluster.yaml", "faults.yaml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +42,10 @@ class Options:
     knob: float | None
     copies: int
     seed: int
-    coldstart_s: float
+    coldstart_s: float | None
     joint: bool
     faults: Path | None = None
+    cluster: Path | None = None
 
 
 def run(policy: Path, trace: str, out: Path, options: Options) -> None:
@@ -51,16 +54,10 @@ def run(policy: Path, trace: str, out: Path, options: Options) -> None:
     Raises:
         click.ClickException: an input is missing or wrong, or the folder is there already; the message says what to do.
     """
-    found, requests = inputs.read_policy(policy), inputs.read_requests(trace)
-    case = Case(
-        policy=found,
-        trace=requests,
-        copies=options.copies,
-        coldstart_s=options.coldstart_s,
-        promise=promise_of(found.spec, joint=options.joint),
-        price_usd_per_hour=inputs.price_usd_per_hour(found.spec),
-        faults=inputs.read_faults(options.faults, span_s=requests.span_s),
-    )
+    case = case_of(
+        policy, trace, copies=options.copies, coldstart_s=options.coldstart_s, joint=options.joint,
+        cluster=options.cluster, faults=options.faults,
+    )  # fmt: skip
     folder = inputs.new_folder(out)
     try:
         result = _kept(folder, policy, case, options)
@@ -68,7 +65,7 @@ def run(policy: Path, trace: str, out: Path, options: Options) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     console = Console()
-    for table in _tables(result, folder, found, case):
+    for table in _tables(result, folder, case.policy, case):
         console.print(table)
         console.print()
     console.print(f"kept in {folder.resolve()}; as a page: simulator report {folder}", soft_wrap=True, markup=False)
@@ -90,6 +87,8 @@ def _kept(folder: Path, policy: Path, case: Case, options: Options) -> Result:
             on_share=lambda share: progress.update(task, completed=share),
         )
     shutil.copyfile(policy, folder / POLICY)
+    if options.cluster is not None:
+        shutil.copyfile(options.cluster, folder / CLUSTER)
     if options.faults is not None:
         shutil.copyfile(options.faults, folder / FAULTS)
     facts: dict[str, Any] = {
@@ -97,10 +96,11 @@ def _kept(folder: Path, policy: Path, case: Case, options: Options) -> Result:
         "policy_digest": contender.digest,
         "peer": {"name": options.peer, "style": options.style, "knob": knob, "upstream": peer.upstream},
         "seed": options.seed,
-        "coldstart_s": options.coldstart_s,
+        "coldstart_s": case.coldstart_s,
         "promise": asdict(case.promise),
         "versions": versions(),
-        "result": asdict(result),
+        "result": result.as_json(),
+        **cluster_json(case.cluster),
         **faults_json(case.faults),
     }
     if case.faults is not None:
@@ -137,6 +137,7 @@ def _tables(result: Result, folder: Path, policy: ScalingPolicy, case: Case) -> 
         ("TPOT p50, p95, p99", ", ".join(map(_milliseconds, (found.tpot_p50_s, found.tpot_p95_s, found.tpot_p99_s)))),
         ("accelerator-hours", f"{result.accelerator_hours:.2f}"),
         ("dollars", dollars(result.cost_usd)),
+        *_paid(result),
         ("cold starts", f"{result.coldstarts} (at most {result.peak_replicas} replicas at a time)"),
         ("changes of the target", str(result.moves)),
     ):  # fmt: skip
@@ -150,6 +151,16 @@ def _tables(result: Result, folder: Path, policy: ScalingPolicy, case: Case) -> 
     footprint.add_column("held", justify="right")
     footprint.add_row(*map(str, parts), str(sum(parts)))
     yield footprint
+
+
+def _paid(result: Result) -> Iterator[tuple[str, str]]:
+    """What nodes hold while no replica runs on them is paid too."""
+    if result.paid is not None:
+        yield (
+            "accelerator-hours of the nodes",
+            f"{result.paid.accelerator_hours:.2f} ({result.paid.nodes} nodes in all)",
+        )
+        yield "dollars of the nodes", dollars(result.paid.usd)
 
 
 def _milliseconds(value_s: float | None) -> str:

@@ -5,13 +5,14 @@ instant a device is assigned to a replica to the instant it is given back, whate
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from autoscaler.core.policy import PolicySpec
 from autoscaler.journal import Entry, OutcomeStatus
+from simulator.nodeevents import PaidNodes
 from simulator.outcomes import Outcomes, Promise, RequestTally
 from simulator.records import Records
 from simulator.run import Contender, Scenario, SimulatedWorld, run
@@ -37,6 +38,15 @@ class Result:
     moves: int
     peak_replicas: int
     opening_s: float
+    paid: PaidNodes | None = None
+    """What the nodes came to, what they hold empty included; None where there are no nodes."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as plain values; without nodes nothing is said of them."""
+        told = asdict(self)
+        if self.paid is None:
+            del told["paid"]
+        return told
 
 
 def promise_of(spec: PolicySpec, *, joint: bool) -> Promise:
@@ -78,6 +88,7 @@ def run_trial(
         moves=moves,
         peak_replicas=peak,
         opening_s=opening_s,
+        paid=None if world.nodes is None else world.nodes.nodes.paid(),
     )
 
 

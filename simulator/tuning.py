@@ -22,10 +22,10 @@ from rich.table import Table
 from ruamel.yaml import YAML
 
 from simulator import inputs, tune
+from simulator.cases import case_of
 from simulator.compare import Case
 from simulator.journalfile import whole
-from simulator.provenance import faults_json, trace_digest, versions, write_json
-from simulator.trial import promise_of
+from simulator.provenance import cluster_json, faults_json, trace_digest, versions, write_json
 
 STUDY, POLICY, EVIDENCE, TASK = "study.log", "policy.yaml", "evidence.json", "task.json"
 
@@ -38,11 +38,12 @@ class Options:
     copies: int
     seeds: int
     seed: int
-    coldstart_s: float
+    coldstart_s: float | None
     joint: bool
     jobs: int | None
     resume: bool
     faults: Path | None = None
+    cluster: Path | None = None
 
 
 def run(policy: Path, trace: str, out: Path, options: Options) -> None:
@@ -51,16 +52,10 @@ def run(policy: Path, trace: str, out: Path, options: Options) -> None:
     Raises:
         click.ClickException: an input is missing or wrong, the folder is there already, or none that could be resumed.
     """
-    found, requests = inputs.read_policy(policy), inputs.read_requests(trace)
-    case = Case(
-        policy=found,
-        trace=requests,
-        copies=options.copies,
-        coldstart_s=options.coldstart_s,
-        promise=promise_of(found.spec, joint=options.joint),
-        price_usd_per_hour=inputs.price_usd_per_hour(found.spec),
-        faults=inputs.read_faults(options.faults, span_s=requests.span_s),
-    )
+    case = case_of(
+        policy, trace, copies=options.copies, coldstart_s=options.coldstart_s, joint=options.joint,
+        cluster=options.cluster, faults=options.faults,
+    )  # fmt: skip
     train, test = tune.split(case)
     folder = _folder(out, _task(case, options), resume=options.resume)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -93,9 +88,10 @@ def _task(case: Case, options: Options) -> dict[str, Any]:
         "copies": options.copies,
         "seeds": options.seeds,
         "seed": options.seed,
-        "coldstart_s": options.coldstart_s,
+        "coldstart_s": case.coldstart_s,
         "joint": options.joint,
         **faults_json(case.faults),
+        **cluster_json(case.cluster),
     }
 
 

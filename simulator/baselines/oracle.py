@@ -23,7 +23,7 @@ from autoscaler.core.decision import Decision, Why
 from autoscaler.core.signals import Signals
 from simulator.baselines.sight import Bounds, verdict
 from simulator.profiles import EngineProfile
-from simulator.startup import StartupModel
+from simulator.startup_phases import Startup
 from simulator.traces import Trace, Traffic, traffic_of
 
 BIN_S = 15.0
@@ -65,7 +65,7 @@ def decide(spec: Foresight, memory: None, signals: Signals) -> tuple[None, Decis
     )
 
 
-def mean_start_s(startup: StartupModel, seed: int) -> float:
+def mean_start_s(startup: Startup, seed: int) -> float:
     """Return the mean of the cold starts that this scenario has in store."""
     return float(np.mean([startup.draw(seed=seed, replica_id=number).total_s for number in range(STARTS_KNOWN)]))
 

@@ -1,0 +1,71 @@
+"""What ``run``, ``compare`` and ``tune`` are asked about, read from files and options before anything runs."""
+
+from pathlib import Path
+
+import click
+
+from autoscaler.core.policy import ScalingPolicy
+from simulator import clusterfile, inputs
+from simulator.compare import Case
+from simulator.demo import profile_of
+from simulator.inputfile import InputFileError
+from simulator.modelled_cluster import ModelledCluster, ModelledClusterError
+from simulator.profiles import EngineProfile, ProfileError
+from simulator.trial import promise_of
+
+COLDSTART_S = 120.0
+"""The median of cold starts that are drawn as a whole, where no other is given."""
+
+
+def case_of(
+    policy: Path,
+    trace: str,
+    *,
+    copies: int,
+    coldstart_s: float | None,
+    joint: bool,
+    cluster: Path | None,
+    faults: Path | None,
+) -> Case:
+    """Return the case. ``coldstart_s`` None is what the cluster says, else the usual one.
+
+    Raises:
+        click.ClickException: an input is missing or wrong; the message says what to do.
+    """
+    found = inputs.read_policy(policy)
+    nodes = None if cluster is None else _read_cluster(cluster)
+    requests = inputs.read_requests(trace)
+    return Case(
+        policy=found,
+        trace=requests,
+        copies=copies,
+        coldstart_s=_coldstart_s(found, nodes, coldstart_s),
+        promise=promise_of(found.spec, joint=joint),
+        price_usd_per_hour=inputs.price_usd_per_hour(found.spec),
+        cluster=nodes,
+        faults=inputs.read_faults(faults, span_s=requests.span_s),
+    )
+
+
+def _read_cluster(path: Path) -> ModelledCluster:
+    try:
+        return clusterfile.read(path)
+    except InputFileError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _coldstart_s(policy: ScalingPolicy, cluster: ModelledCluster | None, given_s: float | None) -> float:
+    """Return what a cold start usually takes, the policy's replicas having been found to fit the cluster."""
+    try:
+        profile = profile_of(policy)
+        usual_s = None if cluster is None else _usual_start_s(cluster, profile)
+    except (ProfileError, ModelledClusterError) as error:
+        raise click.ClickException(str(error)) from error
+    if usual_s is not None and given_s is not None:
+        raise click.ClickException("the cluster file's startup says what a start takes; leave --cold-start out")
+    return given_s or usual_s or COLDSTART_S
+
+
+def _usual_start_s(cluster: ModelledCluster, profile: EngineProfile) -> float | None:
+    cluster.needs(profile)
+    return cluster.usual_start_s(profile)

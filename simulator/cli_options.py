@@ -1,0 +1,30 @@
+"""Options that several commands share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def on_a_cluster(command: Command) -> Command:
+    """Add the options that say what starting a replica takes."""
+    for option in (
+        click.option(
+            "--cluster",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Nodes that replicas run on, as simulator/data/cluster-example.yaml; there is always room by default.",
+        ),
+        click.option(
+            "--cold-start",
+            "coldstart_s",
+            type=click.FloatRange(1, 1200),
+            metavar="SECONDS",
+            help="Median from order to Ready; 120, or what --cluster says, by default.",
+        ),
+    ):
+        command = option(command)
+    return command

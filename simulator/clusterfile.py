@@ -1,0 +1,255 @@
+"""Cluster files: YAML to a ``ModelledCluster``; every mistake at once, each with its line and what to do about it.
+
+Durations are seconds, written as a number (always the same), ``{median: 60, sigma: 0.3}`` (log-normal),
+``{samples: [41, 55, 72]}``, ``{csv: starts.csv}`` (the column is the phase's: schedule_s, pull_s, load_s, warmup_s,
+provisioning_s) or ``{journal: journal.jsonl.gz}`` (of a run). Paths are relative to the cluster file.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from autoscaler import yamltext
+from simulator.distributions import NOTHING, Distribution, Empirical, Fixed, LogNormal
+from simulator.inputfile import InputFile, InputFileError, Part, read_text
+from simulator.modelled_cluster import ModelledCluster
+from simulator.nodes import Content, NodeGroup, Tier
+from simulator.nodescaling import NodeScaling, Packing
+from simulator.startup_phases import PhasedStartup, RecordingError, read_csv, read_journal, recorded
+
+
+class Duration(Part):
+    """Seconds: always the same, log-normal, or as recorded."""
+
+    fixed: float | None = Field(None, ge=0, le=86_400)
+    median: float | None = Field(None, ge=0, le=86_400)
+    sigma: float = Field(0.0, ge=0, le=3)
+    samples: tuple[float, ...] | None = Field(None, min_length=1)
+    csv: str | None = None
+    journal: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _number(cls, given: object) -> object:
+        return {"fixed": given} if isinstance(given, (int, float)) and not isinstance(given, bool) else given
+
+    @model_validator(mode="after")
+    def _one(self) -> "Duration":
+        ways = [self.fixed, self.median, self.samples, self.csv, self.journal]
+        if sum(way is not None for way in ways) != 1:
+            raise ValueError("give one of: seconds as a number, median (with sigma), samples, csv, journal")
+        if self.samples is not None and min(self.samples) < 0:
+            raise ValueError("a sample is negative; give seconds, 0 or more")
+        return self
+
+    def distribution(self, column: str, folder: Path) -> Distribution:
+        """Return the distribution; ``column`` names the phase in a recording.
+
+        Raises:
+            RecordingError: a recording cannot be used.
+        """
+        if self.csv is not None:
+            return Empirical(samples_s=read_csv(folder / self.csv, column))
+        if self.journal is not None:
+            return _of_journal(folder / self.journal, column)
+        if self.samples is not None:
+            return Empirical(samples_s=self.samples)
+        return (
+            Fixed(seconds=self.fixed or 0.0)
+            if self.median is None
+            else LogNormal(median_s=self.median, sigma=self.sigma)
+        )
+
+
+class ContentPart(Part):
+    """An image or weights: equal names are the same bytes."""
+
+    name: str = Field(min_length=1)
+    gigabytes: float = Field(gt=0, le=100_000, description="10⁹ bytes that a node has to transfer.")
+
+    def content(self) -> Content:
+        """Return it as a value."""
+        return Content(name=self.name, gigabytes=self.gigabytes)
+
+
+class WeightsPart(ContentPart):
+    """Weights, and where they lie before a node has read them."""
+
+    from_: Tier = Field(Tier.OBJECT_STORE, alias="from")
+
+
+class Bandwidth(Part):
+    """10⁹ bytes a second of each link of one node; over one that is left out, bytes take no time."""
+
+    registry: float | None = Field(None, gt=0, le=10_000)
+    object_store: float | None = Field(None, gt=0, le=10_000)
+    network_filesystem: float | None = Field(None, gt=0, le=10_000)
+    disk: float | None = Field(None, gt=0, le=10_000)
+    memory: float | None = Field(None, gt=0, le=10_000)
+
+    def by_tier(self) -> Mapping[Tier, float]:
+        """Return it by tier, without those that are left out."""
+        given = self.model_dump(by_alias=True)
+        return {tier: given[tier.value] for tier in Tier if given[tier.value] is not None}
+
+
+class GroupPart(Part):
+    """Nodes of one kind."""
+
+    name: str = Field(min_length=1)
+    accelerator: str = Field(min_length=1, description="as spec.accelerator.class in the policy.")
+    accelerators_per_node: int = Field(ge=1, le=1024, description="accelerators of one node, e.g. 8.")
+    min_nodes: int = Field(0, ge=0, le=100_000)
+    max_nodes: int = Field(1000, ge=1, le=100_000)
+    spot: bool = False
+    usd_per_hour: float | None = Field(None, ge=0)
+    provisioning_seconds: Duration = Field(
+        description="from asking for a node to its Ready, e.g. {median: 90, sigma: 0.3}."
+    )
+    gigabytes_per_second: Bandwidth = Bandwidth()
+    disk_gigabytes: float = Field(1e9, gt=0)
+    memory_gigabytes: float = Field(0.0, ge=0)
+    preloaded_images: tuple[ContentPart, ...] = ()
+
+    @model_validator(mode="after")
+    def _bounds(self) -> "GroupPart":
+        if self.min_nodes > self.max_nodes:
+            raise ValueError(f"minNodes {self.min_nodes} is above maxNodes {self.max_nodes}; swap them")
+        return self
+
+
+class AutoscalerPart(Part):
+    """The node autoscaler."""
+
+    scan_seconds: float = Field(10.0, gt=0, le=3600)
+    empty_seconds: float = Field(600.0, ge=0)
+    backoff_seconds: float = Field(300.0, ge=0)
+
+
+class ReplicaPart(Part):
+    """What a node has to transfer for a replica."""
+
+    image: ContentPart | None = None
+    weights: WeightsPart | None = None
+
+
+class StartupPart(Part):
+    """What a start takes beyond waiting for a node and transfers."""
+
+    schedule_seconds: Duration | None = None
+    pull_seconds: Duration | None = None
+    load_seconds: Duration | None = None
+    warmup_seconds: Duration | None = None
+
+
+class ClusterFile(Part):
+    """A whole cluster file."""
+
+    node_groups: tuple[GroupPart, ...] = Field(min_length=1, description="the kinds of nodes that there are.")
+    scheduler: Packing = Packing.FIRST_FIT
+    autoscaler: AutoscalerPart = AutoscalerPart()
+    replica: ReplicaPart = ReplicaPart()
+    startup: StartupPart | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> "ClusterFile":
+        names = [group.name for group in self.node_groups]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two node groups are called {twice[0]}; give each a name of its own")
+        if self.startup is None and (self.replica.image or self.replica.weights):
+            raise ValueError(
+                "with replica.image or replica.weights, startup is required: what a start takes beyond them"
+            )
+        return self
+
+
+def read(path: Path) -> ModelledCluster:
+    """Return the cluster of a file.
+
+    Raises:
+        InputFileError: the file or a recording that it names cannot be read, or all that is wrong in it.
+    """
+    return parse(read_text(path, "the cluster"), str(path), path.parent)
+
+
+def parse(text: str, source: str, folder: Path) -> ModelledCluster:
+    """Return the cluster of a text; recordings lie in ``folder``, and messages call the text ``source``.
+
+    Raises:
+        InputFileError: as ``read``.
+    """
+    file = InputFile(text, source, remedy="give one cluster, which begins with nodeGroups:")
+    return _Reading(file, folder).cluster(file.part(ClusterFile, file.data))
+
+
+class _Reading:
+    """From the file's parts to values, with the recordings that they name."""
+
+    def __init__(self, file: InputFile, folder: Path) -> None:
+        self._file = file
+        self._folder = folder
+
+    def cluster(self, file: ClusterFile) -> ModelledCluster:
+        scaling, replica = file.autoscaler, file.replica
+        return ModelledCluster(
+            groups=tuple(self._group(index, group) for index, group in enumerate(file.node_groups)),
+            packing=file.scheduler,
+            scaling=NodeScaling(
+                scan_s=scaling.scan_seconds, empty_s=scaling.empty_seconds, backoff_s=scaling.backoff_seconds
+            ),
+            startup=None if file.startup is None else self._startup(file.startup),
+            image=replica.image.content() if replica.image else None,
+            weights=replica.weights.content() if replica.weights else None,
+            weights_from=replica.weights.from_ if replica.weights else Tier.OBJECT_STORE,
+        )
+
+    def _group(self, index: int, group: GroupPart) -> NodeGroup:
+        return NodeGroup(
+            name=group.name,
+            accelerator=group.accelerator,
+            accelerators_per_node=group.accelerators_per_node,
+            min_nodes=group.min_nodes,
+            max_nodes=group.max_nodes,
+            spot=group.spot,
+            usd_per_hour=group.usd_per_hour,
+            provisioning=self._duration(
+                group.provisioning_seconds, "provisioning_s", ("nodeGroups", index, "provisioningSeconds")
+            ),
+            gigabytes_per_s=group.gigabytes_per_second.by_tier(),
+            disk_gigabytes=group.disk_gigabytes,
+            memory_gigabytes=group.memory_gigabytes,
+            preloaded=tuple(image.content() for image in group.preloaded_images),
+        )
+
+    def _startup(self, startup: StartupPart) -> PhasedStartup:
+        def phase(name: str, duration: Duration | None) -> Distribution:
+            return self._duration(duration, f"{name}_s", ("startup", f"{name}Seconds"))
+
+        return PhasedStartup(
+            schedule=phase("schedule", startup.schedule_seconds),
+            pull=phase("pull", startup.pull_seconds),
+            load=phase("load", startup.load_seconds),
+            warmup=phase("warmup", startup.warmup_seconds),
+        )
+
+    def _duration(self, duration: Duration | None, column: str, path: yamltext.Path) -> Distribution:
+        if duration is None:
+            return NOTHING
+        try:
+            return duration.distribution(column, self._folder)
+        except RecordingError as error:
+            raise InputFileError(self._file.told(path, str(error))) from error
+
+
+def _of_journal(path: Path, column: str) -> Distribution:
+    starts = recorded(read_journal(path))
+    phases: dict[str, Any] = {
+        "schedule_s": starts.schedule, "pull_s": starts.pull, "load_s": starts.load, "warmup_s": starts.warmup
+    }  # fmt: skip
+    if column not in phases:
+        raise RecordingError(f"a journal does not tell {column}; give a number, median and sigma, samples or a csv")
+    found: Distribution = phases[column]
+    return found
