@@ -26,7 +26,7 @@ class Duration(Part):
     fixed: float | None = Field(None, ge=0, le=86_400)
     median: float | None = Field(None, ge=0, le=86_400)
     sigma: float = Field(0.0, ge=0, le=3)
-    samples: tuple[float, ...] | None = Field(None, min_length=1)
+    samples: list[float] | None = Field(None, min_length=1)
     csv: str | None = None
     journal: str | None = None
 
@@ -55,7 +55,7 @@ class Duration(Part):
         if self.journal is not None:
             return _of_journal(folder / self.journal, column)
         if self.samples is not None:
-            return Empirical(samples_s=self.samples)
+            return Empirical(samples_s=tuple(self.samples))
         return (
             Fixed(seconds=self.fixed or 0.0)
             if self.median is None

@@ -82,5 +82,12 @@ class InputFile:
             return model.model_validate_json(json.dumps(data), strict=True, by_alias=True, by_name=False)
         except ValidationError as error:
             details = error.errors(include_url=False)
-            told = [self.told((*path, *detail["loc"]), message(detail, model)) for detail in details]
+            places = [detail["loc"] for detail in details]
+            # Of a list pydantic counts the good items alone: that one is too short is no news where an item is wrong.
+            shortened = {place[:depth] for place in places for depth in range(len(place))}
+            told = [
+                self.told((*path, *detail["loc"]), message(detail, model))
+                for detail in details
+                if not (detail["type"] == "too_short" and detail["loc"] in shortened)
+            ]
             raise InputFileError("\n".join(told)) from error
