@@ -1,8 +1,9 @@
-"""Pieces of traffic put together."""
+"""Pieces of traffic put together, cut anew, and requests taken out of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simulator.traces.trace import Trace, TraceError, Traffic
 
@@ -32,6 +33,43 @@ def joined(pieces: Sequence[Trace]) -> Trace:
         block_ids=np.concatenate(ids) if ids else None,
         block_tokens=pieces[0].block_tokens,
     )
+
+
+def taken(piece: Trace, rows: NDArray[np.int64], arrival_s: NDArray[np.float64]) -> Trace:
+    """Return the requests in some rows (N,), any of them any number of times, as arriving at other times (N,).
+
+    Raises:
+        TraceError: the times fall.
+    """
+    offsets, ids = piece.block_offsets, piece.block_ids
+    if offsets is not None and ids is not None:
+        counts = np.diff(offsets)[rows]
+        first = np.repeat(offsets[:-1][rows], counts)
+        offsets = np.concatenate([[0], np.cumsum(counts)])
+        ids = ids[first + np.arange(first.size) - np.repeat(offsets[:-1], counts)]
+    return Trace(
+        name=piece.name,
+        arrival_s=arrival_s,
+        prompt_tokens=piece.prompt_tokens[rows],
+        output_tokens=piece.output_tokens[rows],
+        block_offsets=offsets,
+        block_ids=ids,
+        block_tokens=piece.block_tokens,
+    )
+
+
+def recut(pieces: Iterable[Trace], requests: int) -> Iterator[Trace]:
+    """Yield the same requests in pieces of so many each, however they were cut before; the last may be shorter."""
+    held: list[Trace] = []
+    for piece in pieces:
+        held.append(piece)
+        if sum(map(len, held)) >= requests:
+            whole = joined(held)
+            cut = len(whole) // requests * requests
+            yield from whole.rows(0, cut).pieces(requests)
+            held = [whole.rows(cut, len(whole))] if cut < len(whole) else []
+    if held:
+        yield joined(held)
 
 
 def in_memory(traffic: Traffic) -> Trace:
