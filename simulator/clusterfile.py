@@ -7,7 +7,7 @@ provisioning_s) or ``{journal: journal.jsonl.gz}`` (of a run). Paths are relativ
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -15,7 +15,7 @@ from autoscaler import yamltext
 from simulator.distributions import NOTHING, Distribution, Empirical, Fixed, LogNormal
 from simulator.inputfile import InputFile, InputFileError, Part, read_text
 from simulator.modelled_cluster import ModelledCluster
-from simulator.nodes import Content, NodeGroup, Tier
+from simulator.nodes import Content, NodeGroup, Sleep, Tier
 from simulator.nodescaling import NodeScaling, Packing
 from simulator.startup_phases import PhasedStartup, RecordingError, read_csv, read_journal, recorded
 
@@ -111,6 +111,7 @@ class GroupPart(Part):
     gigabytes_per_second: Bandwidth = Bandwidth()
     disk_gigabytes: float = Field(1e9, gt=0)
     memory_gigabytes: float = Field(0.0, ge=0)
+    sleep_gigabytes: float = Field(0.0, ge=0)
     preloaded_images: tuple[ContentPart, ...] = ()
 
     @model_validator(mode="after")
@@ -128,11 +129,20 @@ class AutoscalerPart(Part):
     backoff_seconds: float = Field(300.0, ge=0)
 
 
+class SleepPart(Part):
+    """Replicas that are scaled away sleep on their node; level 1 keeps the weights in host memory."""
+
+    level: Literal[1, 2] = 1
+    gigabytes: float = Field(gt=0, le=100_000, description="host memory of one that sleeps, in 10⁹ bytes.")
+    wake_seconds: Duration = Field(description="from being placed again to Ready, e.g. {median: 3, sigma: 0.3}.")
+
+
 class ReplicaPart(Part):
-    """What a node has to transfer for a replica."""
+    """What a node has to transfer for a replica, and whether it sleeps."""
 
     image: ContentPart | None = None
     weights: WeightsPart | None = None
+    sleep: SleepPart | None = None
 
 
 class StartupPart(Part):
@@ -159,6 +169,8 @@ class ClusterFile(Part):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two node groups are called {twice[0]}; give each a name of its own")
+        if self.replica.sleep and not any(group.sleep_gigabytes for group in self.node_groups):
+            raise ValueError("replica.sleep, and no group has memory for it; give a group sleepGigabytes")
         if self.startup is None and (self.replica.image or self.replica.weights):
             raise ValueError(
                 "with replica.image or replica.weights, startup is required: what a start takes beyond them"
@@ -204,6 +216,7 @@ class _Reading:
             image=replica.image.content() if replica.image else None,
             weights=replica.weights.content() if replica.weights else None,
             weights_from=replica.weights.from_ if replica.weights else Tier.OBJECT_STORE,
+            sleep=None if replica.sleep is None else self._sleep(replica.sleep),
         )
 
     def _group(self, index: int, group: GroupPart) -> NodeGroup:
@@ -221,8 +234,13 @@ class _Reading:
             gigabytes_per_s=group.gigabytes_per_second.by_tier(),
             disk_gigabytes=group.disk_gigabytes,
             memory_gigabytes=group.memory_gigabytes,
+            sleep_gigabytes=group.sleep_gigabytes,
             preloaded=tuple(image.content() for image in group.preloaded_images),
         )
+
+    def _sleep(self, sleep: SleepPart) -> Sleep:
+        wake = self._duration(sleep.wake_seconds, "wake_s", ("replica", "sleep", "wakeSeconds"))
+        return Sleep(gigabytes=sleep.gigabytes, wake=wake, keeps_weights=sleep.level == 1)
 
     def _startup(self, startup: StartupPart) -> PhasedStartup:
         def phase(name: str, duration: Duration | None) -> Distribution:

@@ -280,9 +280,10 @@ class Lifecycle:
         record = self.pool.replicas[life["slot"]]
         if record["outstanding"] == 0:
             # It emptied between two calls, at a time that the engine has noted.
-            self._retire(replica_id, max(float(record["idle_since_s"]), float(life["draining_s"])))
+            emptied_s = max(float(record["idle_since_s"]), float(life["draining_s"]))
+            self._retire(replica_id, emptied_s, in_order=True)
 
-    def _retire(self, replica_id: int, at_s: float) -> None:
+    def _retire(self, replica_id: int, at_s: float, *, in_order: bool = False) -> None:
         """The replica is gone since at_s: keep what its life amounted to, free its slot."""
         life = self._lives[replica_id]
         if life["slot"] >= 0:
@@ -294,5 +295,5 @@ class Lifecycle:
         life["slot"], life["state"], life["deleted_s"] = -1, GONE, at_s
         del self._alive[replica_id]
         if self._tenancy is not None:
-            self._tenancy.release(replica_id, at_s)
+            self._tenancy.release(replica_id, at_s, in_order=in_order)
         self._plan_next_change()

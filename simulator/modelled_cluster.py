@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import inf
 
 from simulator.nodepool import NodePool
-from simulator.nodes import Content, Needs, NodeGroup, Tier
+from simulator.nodes import Content, Needs, NodeGroup, Sleep, Tier
 from simulator.nodescaling import NodeScaling, Packing
 from simulator.profiles import EngineProfile
 from simulator.shared_nodes import SharedNodes
@@ -27,6 +27,7 @@ class ModelledCluster:
     image: Content | None = None
     weights: Content | None = None
     weights_from: Tier = Tier.OBJECT_STORE
+    sleep: Sleep | None = None
 
     @property
     def digest(self) -> str:
@@ -49,6 +50,7 @@ class ModelledCluster:
             image=self.image,
             weights=self.weights,
             weights_from=self.weights_from,
+            sleep=self.sleep,
         )
         if not any(group.could_hold(needs) for group in self.groups):
             have = ", ".join(

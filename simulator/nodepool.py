@@ -51,7 +51,8 @@ class NodePool:
         self._packing = packing
         self._scaling = scaling or NodeScaling()
         self._agenda = Agenda()
-        self._starts = Starts(self._agenda)
+        self._starts = Starts(self._agenda, seed)
+        self._sleepy: set[Key] = set()
         self._where: dict[Key, Node] = {}
         self._pending: list[tuple[float, Key]] = []
         self._asked = {group.name: 0 for group in groups}
@@ -97,8 +98,13 @@ class NodePool:
         """Order a replica; what becomes of it is told by ``advance``."""
         self._starts.order(key, needs, times, at_s)
 
-    def release(self, key: Key, at_s: float) -> None:
-        """A replica is gone since at_s: its accelerators are free from the next whole second on."""
+    def release(self, key: Key, at_s: float, *, in_order: bool = False) -> None:
+        """A replica is gone since at_s: its accelerators are free from the next whole second on.
+
+        One that left ``in_order``, having finished what it had, may sleep on the node.
+        """
+        if in_order and key in self._where:
+            self._sleepy.add(key)
         start = self._starts.forget(key, self.now_s)
         if key in self._where:
             self._agenda.enter(max(self.now_s, float(ceil(at_s))), Due.RELEASE, key)
@@ -262,9 +268,12 @@ class NodePool:
             yield self._told(What.READY, key)
 
     def _release(self, key: Key) -> Iterator[Happening]:
-        node = self._where.pop(key, None)
+        node, sleepy = self._where.pop(key, None), key in self._sleepy
+        self._sleepy.discard(key)
         if node is not None:
-            del node.replicas[key]
+            needs = node.replicas.pop(key)
+            if sleepy:
+                node.lay_down(needs)
             if not node.replicas:
                 node.empty_since_s = self.now_s
             self._room_changed = True

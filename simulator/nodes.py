@@ -6,6 +6,10 @@ bandwidth equally. What came over the network stays on the local disk and in mem
 not used for longest goes first, unless a replica on the node uses it. One pull serves all replicas that wait for the
 same image, as the container runtime has it; weights are read by each engine for itself.
 
+A replica that is scaled away may fall asleep instead of ending (vLLM's sleep mode): its server stays on the node, in
+host memory and without an accelerator, as llm-d's fast model actuation has it. The next replica of that kind which is
+placed on the node is that server, and takes only as long as it takes to wake.
+
 Gigabytes are 10⁹ bytes.
 """
 
@@ -39,6 +43,18 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sleep:
+    """How replicas sleep: the host memory that each takes, and seconds from being placed again to Ready.
+
+    ``keeps_weights`` is vLLM's level 1. At level 2 they are thrown away, and are read again before it wakes.
+    """
+
+    gigabytes: float
+    wake: Distribution
+    keeps_weights: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
     """What one replica needs of a node. Without image or weights nothing is transferred for it."""
 
@@ -47,6 +63,7 @@ class Needs:
     image: Content | None = None
     weights: Content | None = None
     weights_from: Tier = Tier.OBJECT_STORE
+    sleep: Sleep | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +71,8 @@ class NodeGroup:
     """Nodes of one kind, that come and go: ``min_nodes`` are there from the beginning.
 
     ``gigabytes_per_s`` is the bandwidth of each link of one node; over a link that is not named, bytes take no time.
-    ``usd_per_hour`` is a node's; None where it is not known.
+    ``usd_per_hour`` is a node's; None where it is not known. ``memory_gigabytes`` are those in which weights that were
+    read stay, ``sleep_gigabytes`` those in which replicas may sleep.
     """
 
     name: str
@@ -68,6 +86,7 @@ class NodeGroup:
     gigabytes_per_s: Mapping[Tier, float] = field(default_factory=dict)
     disk_gigabytes: float = inf
     memory_gigabytes: float = 0.0
+    sleep_gigabytes: float = 0.0
     preloaded: tuple[Content, ...] = ()
 
     def could_hold(self, needs: Needs) -> bool:
@@ -165,6 +184,7 @@ class Node:
         self.replicas: dict[Key, Needs] = {}
         self.links = {tier: Link(rate) for tier, rate in group.gigabytes_per_s.items()}
         self.pulling: dict[str, tuple[Content, list[Key]]] = {}
+        self.asleep: dict[Needs, int] = {}
         self.disk, self.memory = Cache(group.disk_gigabytes), Cache(group.memory_gigabytes)
         for content in group.preloaded:
             self.disk.use(content, frozenset())
@@ -177,6 +197,23 @@ class Node:
     def has_room(self, needs: Needs) -> bool:
         """Whether such a replica may be placed here."""
         return not self.cordoned and self.group.could_hold(needs) and self.free >= needs.accelerators
+
+    def lay_down(self, needs: Needs) -> bool:
+        """Let a replica that leaves fall asleep here; False if it cannot, or there is no memory left for it."""
+        if needs.sleep is None or self.cordoned:
+            return False
+        used = sum(count * (kind.sleep.gigabytes if kind.sleep else 0.0) for kind, count in self.asleep.items())
+        if used + needs.sleep.gigabytes > self.group.sleep_gigabytes:
+            return False
+        self.asleep[needs] = self.asleep.get(needs, 0) + 1
+        return True
+
+    def take_up(self, needs: Needs) -> bool:
+        """Take one of the kind that sleeps here; False if there is none."""
+        if not self.asleep.get(needs):
+            return False
+        self.asleep[needs] -= 1
+        return True
 
     def tier_of(self, needs: Needs) -> Tier:
         """Return where the node would read the weights from: the nearest tier that has them."""

@@ -43,8 +43,12 @@ class NodeScaling:
 
 
 def choose_node(nodes: Iterable[Node], needs: Needs, packing: Packing, at_s: float) -> Node | None:
-    """Return the node that a replica is placed on, None if none that is ready has room; nodes come oldest first."""
+    """Return the node that a replica is placed on, None if none that is ready has room; nodes come oldest first.
+
+    Where one of its kind sleeps, it wakes: such a node goes first.
+    """
     fitting = [node for node in nodes if node.ready_s <= at_s and node.has_room(needs)]
+    fitting = [node for node in fitting if node.asleep.get(needs)] or fitting
     if packing is Packing.FIRST_FIT:
         return fitting[0] if fitting else None
     return min(fitting, key=lambda node: (node.free, node.number), default=None)

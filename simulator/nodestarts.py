@@ -5,12 +5,16 @@
 A pull is the transfer of the image, unless the node has it, and then the drawn part (unpacking, the container's start).
 A load is the transfer of the weights from the nearest tier that has them, and then the drawn part (the engine's own
 work). The warm-up is drawn.
+
+Where a server of its kind sleeps on the node, a replica is that server: nothing is pulled, weights are read only if it
+sleeps without them, and in place of all that is drawn else it takes the time to wake.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf
 
+from simulator.distributions import uniforms
 from simulator.nodeevents import Agenda, Due
 from simulator.nodes import Key, Needs, Node, Tier
 from simulator.startup import StartupTimes
@@ -28,13 +32,16 @@ class Start:
     ordered_s: float
     node: Node | None = None
     told: bool = False
+    wake_s: float | None = None
+    """Seconds to wake, drawn; None for one that is started from nothing."""
 
 
 class Starts:
     """All replicas that are not Ready yet, by key."""
 
-    def __init__(self, agenda: Agenda) -> None:
+    def __init__(self, agenda: Agenda, seed: int) -> None:
         self._agenda = agenda
+        self._seed = seed
         self._starts: dict[Key, Start] = {}
 
     def __contains__(self, key: Key) -> bool:
@@ -62,6 +69,12 @@ class Starts:
         """Begin the pull on a node."""
         start = self._starts[key]
         start.node = node
+        sleep = start.needs.sleep
+        if sleep is not None and node.take_up(start.needs):
+            (u,) = uniforms(self._seed, "wake", *key)
+            start.wake_s = sleep.wake.at(u)
+            self._agenda.enter(at_s, Due.STARTED, key)
+            return
         image, link = start.needs.image, node.links.get(Tier.REGISTRY)
         if image is None or link is None or image.name in node.disk:
             self._agenda.enter(at_s + start.times.pull_s, Due.STARTED, key)
@@ -79,14 +92,17 @@ class Starts:
             raise AssertionError(f"{key} started on no node")
         node.keep_image(needs.image)
         link = node.links.get(node.tier_of(needs))
-        if needs.weights is None or link is None:
+        has_weights = start.wake_s is not None and needs.sleep is not None and needs.sleep.keeps_weights
+        if needs.weights is None or link is None or has_weights:
             self._loaded_at(start, key, at_s)
         else:
             link.begin(key, needs.weights.gigabytes, at_s)
 
     def warm_up(self, key: Key, at_s: float) -> None:
         """The weights are loaded: what is left is drawn."""
-        self._agenda.enter(at_s + self._starts[key].times.warmup_s, Due.READY, key)
+        start = self._starts[key]
+        left_s = start.times.warmup_s if start.wake_s is None else start.wake_s
+        self._agenda.enter(at_s + left_s, Due.READY, key)
 
     def end_transfers(self, nodes: Iterable[Node], at_s: float) -> None:
         """Let transfers that have ended by at_s be followed by what is drawn."""
@@ -108,7 +124,8 @@ class Starts:
     def _loaded_at(self, start: Start, key: Key, transferred_s: float) -> None:
         if start.node is not None:
             start.node.keep_weights(start.needs.weights)
-        self._agenda.enter(transferred_s + start.times.load_s, Due.LOADED, key)
+        left_s = start.times.load_s if start.wake_s is None else 0.0
+        self._agenda.enter(transferred_s + left_s, Due.LOADED, key)
 
 
 def next_transfer_s(nodes: Iterable[Node]) -> float:

@@ -23,6 +23,6 @@ class Tenancy:
         """Order a replica with the drawn parts of its phases."""
         self.nodes.order((self.pool, replica_id), self.needs, times, at_s)
 
-    def release(self, replica_id: int, at_s: float) -> None:
-        """The replica is gone since at_s."""
-        self.nodes.release((self.pool, replica_id), at_s)
+    def release(self, replica_id: int, at_s: float, *, in_order: bool) -> None:
+        """The replica is gone since at_s; ``in_order``: it had finished what it had, and may sleep."""
+        self.nodes.release((self.pool, replica_id), at_s, in_order=in_order)

@@ -12,7 +12,7 @@ from simulator.clusterfile import parse
 from simulator.distributions import NOTHING, Empirical, Fixed, LogNormal
 from simulator.inputfile import InputFileError
 from simulator.modelled_cluster import ModelledCluster, ModelledClusterError
-from simulator.nodes import Content, Tier
+from simulator.nodes import Content, Sleep, Tier
 from simulator.profiles import load_profile
 from tests.simulator.small_demo import bursty_trace, write_csv
 from tests.simulator.test_cli import demo_policy
@@ -133,6 +133,17 @@ def test_all_that_is_wrong_is_told_with_line_path_and_remedy(text: str, sentence
     assert len(found) == len(sentences), found
     for sentence, expected in zip(found, sentences, strict=True):
         assert sentence.startswith(expected)
+
+
+def test_replicas_may_sleep_where_a_group_has_memory_for_it() -> None:
+    """Level 1 by default; without memory it would be a wish that nobody fulfils."""
+    text = NODES.replace("usdPerHour: 8", "sleepGigabytes: 100") + STARTS
+    sleep = "  sleep: {level: 2, gigabytes: 4, wakeSeconds: {median: 3, sigma: 0.3}}\n"
+    cluster = of(text.replace("startup:", sleep + "startup:"))
+    assert cluster.sleep == Sleep(gigabytes=4.0, wake=LogNormal(median_s=3.0, sigma=0.3), keeps_weights=False)
+    assert cluster.groups[0].sleep_gigabytes == 100.0
+    (sentence,) = told(NODES + STARTS.replace("startup:", sleep + "startup:"))
+    assert sentence == ":1:1: replica.sleep, and no group has memory for it; give a group sleepGigabytes"
 
 
 def test_a_recording_without_the_phase_is_told_at_its_place(tmp_path: Path) -> None:

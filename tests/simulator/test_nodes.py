@@ -15,7 +15,7 @@ from simulator.cluster import Cluster, ClusterError
 from simulator.distributions import Fixed, LogNormal
 from simulator.nodeevents import NodeFault
 from simulator.nodepool import NodePool
-from simulator.nodes import Content, Needs, NodeGroup, Tier
+from simulator.nodes import Content, Needs, NodeGroup, Sleep, Tier
 from simulator.nodescaling import NodeScaling, Packing
 from simulator.records import ReplicaState
 from simulator.shared_nodes import SharedNodes
@@ -240,6 +240,55 @@ def test_weights_come_from_the_nearest_tier_that_has_them() -> None:
         return loaded_s - started_s
 
     assert [load_s(a), load_s(a), load_s(b), load_s(a)] == pytest.approx([32.0, 1.0, 32.0, 4.0])
+
+
+SLEEPY = Sleep(gigabytes=20.0, wake=Fixed(seconds=3.0))
+
+
+def start_s(cluster: Cluster) -> float:
+    """From the order of one replica to its Ready; it then leaves again, having nothing to do."""
+    cluster.set_replicas(1)
+    cluster.advance(cluster.now_s + 100.0)
+    life = cluster.history()[-1]
+    cluster.set_replicas(0)
+    cluster.advance(cluster.now_s + 10.0)
+    return float(life["ready_s"] - life["ordered_s"])
+
+
+@pytest.mark.parametrize(("keeps_weights", "second_s"), [(True, 1.0 + 3.0), (False, 1.0 + 3.0 + 16.0)])
+def test_one_that_sleeps_wakes_instead_of_starting(keeps_weights: bool, second_s: float) -> None:
+    """16 GB at 1 GB/s and 20 s of warm-up the first time; then 3 s, or those and the weights at level 2."""
+    group = replace(GROUP, min_nodes=1, max_nodes=1, sleep_gigabytes=30.0, gigabytes_per_s={Tier.OBJECT_STORE: 1.0})
+    weights = Content(name="model", gigabytes=16.0)
+    needs = replace(NEEDS, weights=weights, sleep=replace(SLEEPY, keeps_weights=keeps_weights))
+    cluster = pool_on(nodes_of(replace(group, disk_gigabytes=0.0)), needs=needs)
+    assert start_s(cluster) == pytest.approx(1.0 + 16.0 + 20.0)
+    assert start_s(cluster) == pytest.approx(second_s)
+    assert start_s(cluster) == pytest.approx(second_s)
+
+
+def test_as_many_sleep_as_the_memory_holds_and_they_hold_no_accelerator() -> None:
+    """Two replicas leave, one fits into 30 GB: of the next two one wakes, and another model had room meanwhile."""
+    nodes = nodes_of(replace(GROUP, min_nodes=1, max_nodes=1, sleep_gigabytes=30.0))
+    cluster, other = pool_on(nodes, needs=replace(NEEDS, sleep=SLEEPY)), pool_on(nodes, "b")
+    for pool, count in ((cluster, 2), (cluster, 0), (other, 2), (other, 0), (cluster, 2)):
+        pool.set_replicas(count)
+        pool.advance(pool.now_s + 50.0)
+    assert states(cluster) == {2: READY, 3: READY}
+    history = cluster.history()
+    assert list(history["ready_s"][2:] - history["ordered_s"][2:]) == pytest.approx([4.0, 21.0])
+
+
+def test_what_is_cut_off_or_lost_does_not_sleep() -> None:
+    """A replica that is killed in its work leaves nothing behind, nor does a node that goes."""
+    nodes = nodes_of(replace(GROUP, min_nodes=1, max_nodes=2, sleep_gigabytes=90.0))
+    cluster = pool_on(nodes, needs=replace(NEEDS, sleep=SLEEPY), replicas=1)
+    cluster.submit(0.0, 100, 200_000)
+    cluster.advance(10.0)
+    cluster.set_replicas(0)
+    cluster.advance(100.0)
+    assert states(cluster) == {}
+    assert not any(nodes.nodes.nodes[0].asleep.values())
 
 
 def test_a_disk_that_is_full_forgets_what_was_used_longest_ago() -> None:
