@@ -22,7 +22,8 @@ from simulator.peers import PEERS, Knob, Style
 from simulator.run import Scenario
 from simulator.startup import StartupModel
 from simulator.telemetry import Scraping
-from simulator.traces import Trace, superpose
+from simulator.traces import Trace, Traffic
+from simulator.traces.scaling import copied
 from simulator.trial import Result, run_trial
 
 WANTED = (0.98, 0.99, 0.995)
@@ -39,7 +40,7 @@ class Case:
     """
 
     policy: ScalingPolicy
-    trace: Trace
+    trace: Trace | Traffic
     copies: int
     coldstart_s: float
     promise: Promise
@@ -78,7 +79,7 @@ def point_of(knob: float, results: Sequence[Result]) -> Point:
 def scenario_of(case: Case, seed: int) -> Scenario:
     """Return the scenario of one seed: the same for every peer."""
     spec, profile = case.policy.spec, profile_of(case.policy)
-    trace = case.trace if case.copies == 1 else superpose(case.trace, copies=case.copies, seed=seed)
+    trace = copied(case.trace, case.copies, seed)
     return Scenario(
         name=case.policy.metadata.name,
         trace=trace,

@@ -31,7 +31,7 @@ from simulator.run import Contender, Scenario, run
 from simulator.score import Score, score
 from simulator.startup import StartupModel
 from simulator.telemetry import EPOCH_AT, Scraping
-from simulator.traces import Trace, superpose
+from simulator.traces import Trace, Traffic, superpose, traffic_of
 
 OURS = "ours"
 PROFILE = "a100-80gb/llama-3.1-8b"
@@ -110,10 +110,18 @@ def copies_for(trace: Trace, profile: EngineProfile, need_replicas: float) -> in
     return max(1, min(copies, MOST_REQUESTS // len(trace)))
 
 
-def first_replicas(trace: Trace, profile: EngineProfile, least: int, most: int) -> int:
+def first_replicas(trace: Trace | Traffic, profile: EngineProfile, least: int, most: int) -> int:
     """Return the replicas to begin with: what the first five minutes need at a utilization of 0.6."""
-    need = work_replicas(trace.slice(0.0, OPENING_S), profile, OPENING_S)
+    need = sum(work_replicas(piece, profile, OPENING_S) for piece in _until(trace, OPENING_S))
     return int(np.clip(ceil(need / START_UTILIZATION + 0.5), max(1, least), most))
+
+
+def _until(trace: Trace | Traffic, end_s: float) -> Iterator[Trace]:
+    for piece in traffic_of(trace).pieces():
+        arrived = int(np.searchsorted(piece.arrival_s, end_s))
+        yield piece.rows(0, arrived)
+        if arrived < len(piece):
+            return
 
 
 def profile_of(policy: ScalingPolicy) -> EngineProfile:

@@ -16,7 +16,7 @@ from autoscaler.pricelist import shipped_prices
 from simulator import faultfile
 from simulator.faults import FaultPlan
 from simulator.inputfile import InputFileError
-from simulator.traces import Reading, Source, Trace, TraceError, in_memory, open_trace
+from simulator.traces import Reading, Source, Trace, TraceError, Traffic, in_memory, open_trace
 
 SHORTEST_S = 600.0
 """Traffic has to outlast the opening, which is not scored."""
@@ -59,8 +59,12 @@ def policy_of(text: str, place: str) -> ScalingPolicy:
     return policies[0]
 
 
-def read_requests(name_or_path: str) -> Trace:
-    """Return the requests of a shipped trace or of a file.
+IN_MEMORY_MOST = 2_000_000
+"""A trace of no more requests is read once and kept; a longer one is read anew, piece by piece, in every run."""
+
+
+def read_requests(name_or_path: str) -> Trace | Traffic:
+    """Return the requests of a shipped trace or of a file: in memory, or, where they are many, as traffic.
 
     Raises:
         click.ClickException: there is none, it cannot be used, or it is too short.
@@ -68,13 +72,14 @@ def read_requests(name_or_path: str) -> Trace:
     source = read_source(name_or_path)
     for note in source.notes:
         click.echo(f"{name_or_path}: {note}", err=True)
-    with told_errors():
-        trace = in_memory(source.traffic)
-    if trace.span_s < SHORTEST_S:
+    if source.traffic.span_s < SHORTEST_S:
         raise click.ClickException(
-            f"{name_or_path}: {len(trace):,} requests in {trace.span_s:.0f} s; give ten minutes of traffic or more"
+            f"{name_or_path}: {source.traffic.span_s:.0f} s of traffic; give ten minutes or more"
         )
-    return trace
+    if source.requests is None or source.requests > IN_MEMORY_MOST:
+        return source.traffic
+    with told_errors():
+        return in_memory(source.traffic)
 
 
 def read_source(name_or_path: str, reading: Reading | None = None) -> Source:

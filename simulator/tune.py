@@ -22,6 +22,7 @@ from joblib import Parallel, delayed
 from autoscaler.core.policy import PolicySpec, ScalingPolicy
 from simulator.compare import Case, scenario_of
 from simulator.peers import PEERS, Style
+from simulator.traces.scaling import part_of
 from simulator.trial import run_trial
 
 BATCH = 8
@@ -50,7 +51,7 @@ class Found:
 def split(case: Case) -> tuple[Case, Case]:
     """Return the case cut in two by time: what is searched on, and what is held out."""
     cut_s = TRAIN_SHARE * case.trace.span_s
-    first, second = case.trace.slice(0.0, cut_s), case.trace.slice(cut_s, case.trace.span_s + 1.0)
+    first, second = part_of(case.trace, 0.0, cut_s), part_of(case.trace, cut_s, None)
     later = None if case.faults is None else case.faults.after(cut_s)
     return replace(case, trace=first), replace(case, trace=second, faults=later)
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from simulator.traces.forms import Source
 from simulator.traces.pieces import joined, recut, taken
+from simulator.traces.shaping import superpose
 from simulator.traces.trace import PIECE_REQUESTS, Trace, TraceError, Traffic
 
 _NEIGHBOURS = 100
@@ -154,3 +155,31 @@ def sliced(source: Source, start_s: float, end_s: float | None) -> Source:
     note = f"the part from {start_s:g} to {min(last_s, traffic.span_s):g} s"
     cut = replace(traffic, span_s=float(min(last_s, traffic.span_s)) - start_s, pieces=pieces)
     return replace(source, traffic=cut, requests=None, notes=(*source.notes, note), at_ratio=None)
+
+
+def copied(trace: Trace | Traffic, copies: int, seed: int) -> Trace | Traffic:
+    """Return copies laid over one another: of a trace in memory as a trace, of traffic piece by piece.
+
+    Raises:
+        TraceError: fewer than one copy.
+    """
+    if copies == 1:
+        return trace
+    if isinstance(trace, Trace):
+        return superpose(trace, copies=copies, seed=seed)
+    return scaled(_source(trace), Scaling(ratio=float(copies), seed=seed)).traffic
+
+
+def part_of(trace: Trace | Traffic, start_s: float, end_s: float | None) -> Trace | Traffic:
+    """Return the requests that arrive in [start_s, end_s), times counted from start_s; to the end without one.
+
+    Raises:
+        TraceError: the part is empty or reversed.
+    """
+    if isinstance(trace, Trace):
+        return trace.slice(start_s, float(np.nextafter(trace.span_s, np.inf)) if end_s is None else end_s)
+    return sliced(_source(trace), start_s, end_s).traffic
+
+
+def _source(traffic: Traffic) -> Source:
+    return Source(traffic=traffic, form="native", requests=None)

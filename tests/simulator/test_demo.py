@@ -12,7 +12,7 @@ from autoscaler.pricelist import shipped_prices
 from simulator import demo, replay, tables
 from simulator.demo import Frame, Setup
 from simulator.profiles import load_profile
-from simulator.traces import Trace, load_trace
+from simulator.traces import Trace, Traffic, load_trace
 from tests.simulator.simulated_pools import requests
 from tests.simulator.small_demo import bursty_trace, policy, small_setup, told
 
@@ -90,6 +90,9 @@ def test_the_fleet_begins_within_its_bounds() -> None:
     assert demo.first_replicas(trace, PROFILE, 1, 60) == int(np.ceil(need / 0.6 + 0.5))
     assert demo.first_replicas(trace, PROFILE, 5, 60) == 5
     assert demo.first_replicas(trace, PROFILE, 0, 1) == 1
+    assert demo.first_replicas(Traffic.of(trace, piece_requests=10), PROFILE, 1, 60) == int(np.ceil(need / 0.6 + 0.5))
+    late = replace(trace, arrival_s=trace.arrival_s + 1000.0)
+    assert demo.first_replicas(late, PROFILE, 0, 60) == 1, "nobody comes in the first five minutes"
 
 
 def test_frames_show_all_runs_at_the_same_instant_and_lose_no_entry() -> None:

@@ -40,6 +40,18 @@ def test_the_same_seed_gives_the_same_bytes(inputs: Path) -> None:
         assert (inputs / "one" / name).read_bytes() == (inputs / "two" / name).read_bytes()
 
 
+def test_a_trace_too_long_for_memory_gives_the_same(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read piece by piece in every run, it is the same trace to every command: same digest, same result."""
+    monkeypatch.setattr("simulator.inputs.IN_MEMORY_MOST", 100)
+    given = (inputs / "mine.yaml", "--trace", inputs / "mine.csv", "--seeds", "1", "--jobs", "1")
+    assert call("run", inputs / "mine.yaml", inputs / "mine.csv", "--out", inputs / "long").exit_code == 0
+    assert (inputs / "one" / "run.json").read_bytes() == (inputs / "long" / "run.json").read_bytes()
+    compared = call("compare", *given, "--copies", "2", "--with", "static,oracle", "--out", inputs / "long-compared")
+    assert compared.exit_code == 0, compared.output
+    tuned = call("tune", *given, "--trials", "1", "--out", inputs / "long-tuned")
+    assert tuned.exit_code == 0, tuned.output
+
+
 def test_a_run_names_what_it_follows_from(inputs: Path) -> None:
     """The result holds digests, seed and versions, and a requests' count that is the trace's after the opening."""
     facts = json.loads((inputs / "one" / "run.json").read_text())
