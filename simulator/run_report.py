@@ -7,6 +7,7 @@ was decided there, the rule that bound it, every candidate that lost, and the nu
 import json
 from collections.abc import Mapping, Sequence
 from html import escape
+from math import ceil
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -14,12 +15,14 @@ from typing import Any
 import plotly.graph_objects as go
 
 from autoscaler.core.policy import ScalingPolicy
-from autoscaler.journal import Entry
+from autoscaler.journal import Entry, OutcomeStatus
 from simulator import picture
 from simulator.journalfile import whole
 from simulator.telemetry import EPOCH_AT
 
 _REPLICAS_ROW = 2
+TICKS_SHOWN = 6000
+"""A day of ticks of 15 s is 5,760. A tick with its decision takes two kilobytes."""
 _FAULT_COLOR = "#c0392b"
 
 _PAGE = Template("""<!doctype html>
@@ -68,6 +71,8 @@ def write(path: Path, facts: dict[str, Any], policy: ScalingPolicy, entries: Seq
 def page(facts: dict[str, Any], policy: ScalingPolicy, entries: Sequence[Entry]) -> str:
     """Return the page of a run."""
     title = f"{policy.metadata.name}: {facts['result']['contender']} on {facts['trace']['name']}"
+    ticks, entries = len(entries), shown(entries)
+    thinned = f"{len(entries):,} of {ticks:,} ticks are shown: every change of the target, and others at even distances"
     drawn = figure(policy, entries, name=facts["result"]["contender"])
     mark_faults(drawn, facts.get("faults", {}).get("occurrences", []))
     return _PAGE.substitute(
@@ -76,8 +81,22 @@ def page(facts: dict[str, Any], policy: ScalingPolicy, entries: Sequence[Entry])
         figure=drawn.to_html(include_plotlyjs=True, full_html=False, div_id="run", config={"displaylogo": False}),
         # "</" would end the script where a text holds it.
         decisions=json.dumps([_decision(entry) for entry in entries]).replace("</", "<\\/"),
-        source=escape(_source(facts)),
+        source=escape(_source(facts) if ticks == len(entries) else f"{thinned}; {_source(facts)}"),
     )
+
+
+def shown(entries: Sequence[Entry]) -> Sequence[Entry]:
+    """Return the entries that a page of a size that one can send holds: all of a day; of more, one in so many.
+
+    Every write of another target is kept, and the last entry.
+    """
+    step = ceil(len(entries) / TICKS_SHOWN)
+    kept = (i % step == 0 or _moved(entry) or i == len(entries) - 1 for i, entry in enumerate(entries))
+    return [entry for entry, keep in zip(entries, kept, strict=True) if keep]
+
+
+def _moved(entry: Entry) -> bool:
+    return entry.outcome.status is OutcomeStatus.SCALED
 
 
 def figure(policy: ScalingPolicy, entries: Sequence[Entry], *, name: str) -> go.Figure:
@@ -95,7 +114,7 @@ def figure(policy: ScalingPolicy, entries: Sequence[Entry], *, name: str) -> go.
         hoverinfo="text",
         mode="markers",
         marker={"size": 6, "color": picture.OURS_COLOR, "opacity": 0.35},
-        name="every tick",
+        name="a tick",
     )  # fmt: skip
     drawn.add_trace(ticks, row=_REPLICAS_ROW, col=1)
     return drawn

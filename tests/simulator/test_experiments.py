@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from autoscaler.journal import OutcomeStatus
+from simulator import journalfile, run_report
 from simulator.cli import main
 from simulator.compare import Case, evaluator, swept
 from simulator.outcomes import Promise
@@ -80,6 +82,20 @@ def test_a_report_is_one_file_with_every_decision_explained(inputs: Path) -> Non
     assert "const decisions = [{" in text
     assert 'src="http' not in text
     assert call("report", inputs / "one", "--out", page).exit_code == 1
+
+
+def test_a_page_of_a_long_run_can_still_be_sent(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more ticks than a page holds it shows every move and some of the others, and says so."""
+    monkeypatch.setattr("simulator.run_report.TICKS_SHOWN", 20)
+    entries = list(journalfile.read(inputs / "one" / "journal.jsonl.gz"))
+    kept = run_report.shown(entries)
+    moves = [entry for entry in entries if entry.outcome.status is OutcomeStatus.SCALED]
+    assert moves
+    assert len(moves) < len(kept) <= 20 + len(moves) + 1
+    assert all(entry in kept for entry in moves)
+    assert (kept[0], kept[-1]) == (entries[0], entries[-1])
+    assert call("report", inputs / "one", "--out", inputs / "thin.html").exit_code == 0
+    assert f"{len(kept)} of {len(entries)} ticks are shown" in (inputs / "thin.html").read_text()
 
 
 @pytest.mark.parametrize(
