@@ -52,7 +52,7 @@ class Changing(click.ParamType):  # type: ignore[type-arg]
 
 
 F = TypeVar("F", bound=Callable[..., Any])
-_FORMS = ("azure", "burstgpt", "mooncake", "servegen", "native")
+_FORMS = ("azure", "burstgpt", "mooncake", "servegen", "prometheus", "journal", "native")
 
 
 def reading_options(command: F) -> F:
@@ -72,6 +72,25 @@ def reading_options(command: F) -> F:
             metavar="FILE",
             help="ServeGen's table of lengths; by default the one beside its table of rates.",
         ),
+        click.option("--policy", metavar="NAMESPACE/NAME", help="Whose entries of a journal, where there are several."),
+        click.option("--model", help="Which model's series of a Prometheus, where there are several."),
+        click.option(
+            "--since",
+            "since_s",
+            type=Duration(),
+            help="How far back a journal or a live Prometheus is read.  [default: all of a journal, 1d]",
+        ),
+        click.option(
+            "--step",
+            "step_s",
+            type=Duration(),
+            default="15",
+            show_default=True,
+            help="How finely a Prometheus is asked.",
+        ),
+        click.option(
+            "--token-file", type=click.Path(path_type=Path), metavar="FILE", help="Bearer token for a Prometheus."
+        ),
         click.option("--strict", is_flag=True, help="Refuse a file with a line that cannot be read."),
     )
     for option in reversed(options):
@@ -82,7 +101,7 @@ def reading_options(command: F) -> F:
 def _reading(options: dict[str, Any]) -> Any:  # noqa: ANN401 - imported when a command runs
     from simulator.traces import Reading  # noqa: PLC0415
 
-    return Reading(**{name: options.pop(name) for name in ("form", "seed", "lengths", "strict")})
+    return Reading(**options)
 
 
 @click.group()
@@ -96,6 +115,7 @@ def trace() -> None:
     simulator trace info azure-conv-2023
     simulator trace info conversation_trace.jsonl.gz --html mooncake.html
     simulator trace convert BurstGPT_1.csv burstgpt.parquet
+    simulator trace convert http://prometheus:9090 yesterday.parquet --model llama --since 24h
     """  # noqa: D301 - click reads the backspace
 
 
@@ -126,12 +146,15 @@ def convert(file: str, out: Path, **options: Any) -> None:  # noqa: ANN401
     """Write a trace in another form, which the ending of OUT says.
 
     .parquet is our own: without loss, and thirty times as fast to read. .csv and .csv.gz are Azure's form,
-    .jsonl and .jsonl.gz Mooncake's, for other tools.
+    .jsonl and .jsonl.gz Mooncake's, for other tools. IN may also be production itself: the URL of a Prometheus, an
+    export of it as JSON, or the controller's store.
 
     \b
     simulator trace convert BurstGPT_1.csv burstgpt.parquet
     simulator trace convert azure-conv-2023 for-another-tool.jsonl
     simulator trace convert export.csv.gz whole.parquet --strict
+    simulator trace convert http://prometheus:9090 yesterday.parquet --model llama --since 24h
+    simulator trace convert journal.db week.parquet --policy prod/chat --since 7d
     """  # noqa: D301 - click reads the backspace
     from simulator import inputs, trace_commands  # noqa: PLC0415
 

@@ -22,6 +22,7 @@ __all__ = [
     "Endpoint",
     "PolicySeries",
     "Prometheus",
+    "PrometheusClient",
     "PrometheusError",
     "QueryPlan",
     "QueryRun",

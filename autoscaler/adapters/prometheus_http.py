@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
@@ -30,6 +31,10 @@ class Answer:
 
     rows: tuple[tuple[Mapping[str, str], float], ...]
     warnings: tuple[str, ...] = ()
+
+
+Series = tuple[Mapping[str, str], tuple[tuple[float, float], ...]]
+"""A series of a range query: its labels, and the instants (unix seconds) with their values."""
 
 
 class PrometheusClient:
@@ -58,6 +63,18 @@ class PrometheusClient:
         with self._flying(timeout_s) as flight:
             self._connect.custom_query(promql, params=params, timeout=(timeout_s, timeout_s))
             return self._answer(flight.document)
+
+    def query_range(self, promql: str, *, start_at: float, end_at: float, step_s: float) -> tuple[Series, ...]:
+        """Return the series of a query from one instant to another (unix seconds), or raise PrometheusError."""
+        timeout_s = self.endpoint.timeout_s
+        start, end = (datetime.fromtimestamp(at, tz=UTC) for at in (start_at, end_at))
+        params = {"timeout": f"{math.ceil(timeout_s * 1000)}ms"}
+        with self._flying(timeout_s) as flight:
+            self._connect.custom_query_range(
+                promql, start, end, f"{step_s:g}", params=params, timeout=(timeout_s, timeout_s)
+            )
+            rows = flight.document["data"]["result"]
+            return tuple((row["metric"], tuple((float(at), float(text)) for at, text in row["values"])) for row in rows)
 
     @contextmanager
     def _flying(self, timeout_s: float) -> Iterator[Flight]:

@@ -8,9 +8,10 @@ fleet from it without making it smoother or burstier than traffic of that kind i
 another with lengths of near neighbours.
 """
 
-from simulator.traces.forms import FORMS, SHIPPED_TRACES, Reading, Source, load_trace, open_trace
+from simulator.traces.forms import FORMS, SHIPPED_TRACES, load_trace, open_trace
 from simulator.traces.pieces import in_memory, joined
 from simulator.traces.shaping import chain, superpose
+from simulator.traces.source import Reading, Source
 from simulator.traces.trace import MAX_TOKENS, Trace, TraceError, Traffic, traffic_of
 
 __all__ = [

@@ -7,20 +7,22 @@ import json
 import os
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from simulator.traces import native, servegen
+from simulator.traces import native
 from simulator.traces.azure import AZURE_COLUMNS, azure_batches
 from simulator.traces.burstgpt import BURSTGPT_COLUMNS, burstgpt_batches
 from simulator.traces.lines import TOLD, Batch, head
 from simulator.traces.mooncake import BLOCK_TOKENS, mooncake_batches
 from simulator.traces.pieces import in_memory
-from simulator.traces.servegen_lengths import read_lengths
+from simulator.traces.servegen import SERVEGEN_COLUMNS, open_servegen
+from simulator.traces.source import Input, Reading, Source
 from simulator.traces.survey import Survey, surveyed, traffic_from
-from simulator.traces.trace import Trace, TraceError, Traffic
+from simulator.traces.trace import Trace, TraceError
 
 SHIPPED_TRACES = {
     "azure-conv-2023": "AzureLLMInferenceTrace_conv.csv.gz",
@@ -29,46 +31,7 @@ SHIPPED_TRACES = {
 """Traces that are part of the package, by name."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """How a trace is to be read."""
-
-    form: str | None = None
-    """One of `FORMS`; by default told from the file."""
-    seed: int = 0
-    """Of whatever has to be drawn: times within a second, requests of a rate."""
-    lengths: Path | None = None
-    """ServeGen's table of lengths; by default the one beside its table of rates."""
-    strict: bool = False
-    """Refuse a file that has a line which cannot be read, instead of leaving the line out."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """Traffic, and what is to be known of where it comes from."""
-
-    traffic: Traffic
-    form: str
-    requests: int | None
-    """None where it is not known before they are made."""
-    block_tokens: int = 0
-    """Tokens of a prefix block; 0 where the trace has none."""
-    notes: tuple[str, ...] = ()
-    """What was done to the file's lines, a sentence each."""
-    broken: int = 0
-    """Lines that could not be read and were left out."""
-    at_ratio: Callable[[float], "Source"] | None = None
-    """The same so many times as busy, where requests are drawn anyway and need not be copied or thinned."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Input:
-    """A file (or a shipped trace) that is to be read."""
-
-    place: str
-    """What messages call it."""
-    name: str
-    path: Path | Traversable
+SQLITE_MAGIC = b"SQLite format 3\0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +57,10 @@ _LINES = {
 def _open_lines(form: str, given: Input, reading: Reading) -> Source:
     lines = _LINES[form]
 
+    path = given.file()
+
     def read() -> Iterator[Batch]:
-        return lines.batches(given.place, given.path)
+        return lines.batches(given.place, path)
 
     found = surveyed(given.place, read, strict=reading.strict, least_quantum_ns=lines.least_quantum_ns)
     block_tokens = lines.block_tokens if found.has_blocks else 0
@@ -124,9 +89,7 @@ def _notes(found: Survey, lines: _Lines, seed: int) -> Iterator[str]:
 
 
 def _open_native(_form: str, given: Input, _reading: Reading) -> Source:
-    if not isinstance(given.path, Path):
-        raise TraceError(f"{given.place}: not a file; give the path of a trace")
-    traffic, requests, notes = native.read_native(given.path)
+    traffic, requests, notes = native.read_native(given.local())
     first = next(traffic.pieces(), None)
     return Source(
         traffic=traffic,
@@ -137,32 +100,17 @@ def _open_native(_form: str, given: Input, _reading: Reading) -> Source:
     )
 
 
-def _open_servegen(form: str, given: Input, reading: Reading) -> Source:
-    if not isinstance(given.path, Path):
-        raise TraceError(f"{given.place}: not a file; give the path of a table of rates")
-    windows = servegen.read_rates(given.place, given.path)
-    lengths = read_lengths(servegen.lengths_beside(given.place, given.path, reading.lengths))
-    drawn = f"arrivals are drawn for each client and {windows.width_s} s from its Gamma or Weibull distribution"
-    notes = [f"{drawn}, lengths from its quantiles, prompt and output independently (seed {reading.seed})"]
-    if windows.gaps:
-        notes.append(f"{windows.gaps} windows without any client are gaps in the collection, and left empty")
+def _open_production(form: str, given: Input, reading: Reading) -> Source:
+    from simulator.traces import production  # noqa: PLC0415 - clients of servers, which no other form should cost
 
-    def at_ratio(ratio: float) -> Source:
-        scaled = windows.scaled(ratio)
-        return Source(
-            traffic=servegen.client_traffic(given.name, scaled, lengths, seed=reading.seed),
-            form=form,
-            requests=int(scaled.requests(reading.seed).sum()),
-            notes=(*notes, f"each client sends {ratio:g} times as often, its distances of the same shape"),
-            at_ratio=lambda more: at_ratio(ratio * more),
-        )
-
-    return replace(at_ratio(1.0), notes=tuple(notes), at_ratio=at_ratio)
+    return production.OPENERS[form](given, reading)
 
 
 FORMS: dict[str, Callable[[str, Input, Reading], Source]] = {
     **dict.fromkeys(_LINES, _open_lines),
-    "servegen": _open_servegen,
+    "servegen": open_servegen,
+    "prometheus": _open_production,
+    "journal": _open_production,
     "native": _open_native,
 }
 """What opens a file of each form."""
@@ -195,6 +143,8 @@ def _input(text: str) -> Input:
     if text in SHIPPED_TRACES:
         shipped = resources.files("simulator").joinpath("data", SHIPPED_TRACES[text])
         return Input(place=text, name=text, path=shipped)
+    if "://" in text:
+        return Input(place=text, name=urlsplit(text).hostname or "history", path=None)
     if "\0" in text:
         raise TraceError("the name of the trace has a NUL character; give the path of a trace")
     path = Path(text)
@@ -217,7 +167,11 @@ def form_of(given: Input) -> str:
     Raises:
         TraceError: it cannot be read, or has none of the forms.
     """
+    if given.path is None:
+        return "prometheus" if given.place.startswith(("http://", "https://")) else "journal"
     start = head(given.place, given.path)
+    if start.startswith(SQLITE_MAGIC):
+        return "journal"
     if start.startswith(native.MAGIC):
         return "native"
     try:
@@ -229,7 +183,7 @@ def form_of(given: Input) -> str:
         what = "the file is empty" if not text.strip() else "not a text file"
         raise TraceError(f"{given.place}: {what}; give a trace in one of the forms {', '.join(FORMS)}")
     line = text.lstrip().splitlines()[0]
-    form = _of_json(line) if line.startswith("{") else _of_columns(line)
+    form = _of_json(text) if line.startswith(("{", "[")) else _of_columns(line)
     if form is None:
         raise TraceError(
             f'{given.place}, line 1: "{line[:TOLD]}" begins no trace of a known form; give one of these'
@@ -240,16 +194,21 @@ def form_of(given: Input) -> str:
 
 def _of_columns(line: str) -> str | None:
     columns = {column.strip().strip('"') for column in line.split(",")}
-    known = {"azure": AZURE_COLUMNS, "burstgpt": BURSTGPT_COLUMNS, "servegen": servegen.SERVEGEN_COLUMNS}
+    known = {"azure": AZURE_COLUMNS, "burstgpt": BURSTGPT_COLUMNS, "servegen": SERVEGEN_COLUMNS}
     # A file that lacks one of the columns is told so by the reader of the form that it resembles most.
     shared = {form: len(columns & set(names)) for form, names in known.items()}
     best = max(shared, key=lambda form: shared[form])
     return best if shared[best] else None
 
 
-def _of_json(line: str) -> str | None:
+def _of_json(text: str) -> str | None:
+    # The first line of a journal, and the only one of an export, may be longer than what was read of it.
+    if '"resultType"' in text or '"errorType"' in text:
+        return "prometheus"
+    if '"policy_digest"' in text and '"signals"' in text:
+        return "journal"
     try:
-        fields = json.loads(line)
+        fields = json.loads(text.lstrip().splitlines()[0])
     except ValueError:
         return None
     return "mooncake" if {"timestamp", "input_length", "output_length"} & set(fields) else None

@@ -1,11 +1,11 @@
 """Pieces of traffic put together, cut anew, and requests taken out of them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.traces.trace import Trace, TraceError, Traffic
+from simulator.traces.trace import PIECE_REQUESTS, Trace, TraceError, Traffic
 
 MOST_IN_MEMORY = 30_000_000
 """Requests that are held at once where somebody needs all of them: half a gigabyte."""
@@ -70,6 +70,24 @@ def recut(pieces: Iterable[Trace], requests: int) -> Iterator[Trace]:
             held = [whole.rows(cut, len(whole))] if cut < len(whole) else []
     if held:
         yield joined(held)
+
+
+def drawn(name: str, numbers: Sequence[int], draw: Callable[[int], Trace]) -> Traffic:
+    """Return traffic whose pieces can each be drawn alone, by their number, with times that count from one start.
+
+    Raises:
+        TraceError: every piece is empty.
+    """
+    last = next((piece for number in reversed(numbers) if len(piece := draw(number))), None)
+    if last is None:
+        raise TraceError(f"{name}: no request comes of so low a rate; give a higher rate or a longer trace")
+
+    def pieces() -> Iterator[Trace]:
+        for number in numbers:
+            piece = draw(number)
+            yield from piece.pieces(PIECE_REQUESTS)
+
+    return Traffic(name=name, span_s=last.span_s, pieces=pieces)
 
 
 def in_memory(traffic: Traffic) -> Trace:

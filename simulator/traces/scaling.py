@@ -17,9 +17,9 @@ from math import ceil
 
 import numpy as np
 
-from simulator.traces.forms import Source
 from simulator.traces.pieces import joined, recut, taken
 from simulator.traces.shaping import superpose
+from simulator.traces.source import Source
 from simulator.traces.trace import PIECE_REQUESTS, Trace, TraceError, Traffic
 
 _NEIGHBOURS = 100

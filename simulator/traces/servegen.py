@@ -12,9 +12,7 @@ variation of 13 therefore comes in bursts, and the bursts of many clients add up
 Windows without any client are gaps in the collection, not traffic; they stay empty, and are counted.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from math import gcd
 from pathlib import Path
 
@@ -23,8 +21,10 @@ from numpy.typing import NDArray
 
 from simulator.traces.csvlines import csv_lines, fields_of
 from simulator.traces.lines import TOLD
-from simulator.traces.servegen_lengths import LengthTable
-from simulator.traces.trace import PIECE_REQUESTS, Trace, TraceError, Traffic
+from simulator.traces.pieces import drawn
+from simulator.traces.servegen_lengths import LengthTable, read_lengths
+from simulator.traces.source import Input, Reading, Source
+from simulator.traces.trace import Trace, TraceError, Traffic
 
 SERVEGEN_COLUMNS = ("client_id", "window_start_s", "rate_rps", "iat_dist", "dist_p1")
 DISTRIBUTIONS = ("Gamma", "Weibull")
@@ -122,17 +122,8 @@ def client_traffic(name: str, windows: ClientWindows, lengths: LengthTable, *, s
         TraceError: no window has a request.
     """
     counts = windows.requests(seed)
-    starts = np.unique(windows.start_s[counts > 0])
-    if not starts.size:
-        raise TraceError(f"{name}: no window with a request; give a higher rate")
-    draw = partial(_window, name, windows, counts, lengths, seed=seed)
-    last = draw(start_s=int(starts[-1]))
-
-    def pieces() -> Iterator[Trace]:
-        for start_s in starts:
-            yield from draw(start_s=int(start_s)).pieces(PIECE_REQUESTS)
-
-    return Traffic(name=name, span_s=last.span_s, pieces=pieces)
+    starts = [int(start) for start in np.unique(windows.start_s[counts > 0])]
+    return drawn(name, starts, lambda start_s: _window(name, windows, counts, lengths, seed=seed, start_s=start_s))
 
 
 def _window(
@@ -165,3 +156,30 @@ def _arrivals(
     ends = np.cumsum(distances)
     # So small a shape that all distances underflow is one burst, somewhere.
     return ends[:-1] / ends[-1] * width_s if 0 < ends[-1] < np.inf else np.full(count, rng.uniform(0, width_s))
+
+
+def open_servegen(form: str, given: Input, reading: Reading) -> Source:
+    """Open a table of rates and the table of lengths that belongs to it.
+
+    Raises:
+        TraceError: one of them is missing or wrong.
+    """
+    path = given.local()
+    windows = read_rates(given.place, path)
+    lengths = read_lengths(lengths_beside(given.place, path, reading.lengths))
+    drawn = f"arrivals are drawn for each client and {windows.width_s} s from its Gamma or Weibull distribution"
+    notes = [f"{drawn}, lengths from its quantiles, prompt and output independently (seed {reading.seed})"]
+    if windows.gaps:
+        notes.append(f"{windows.gaps} windows without any client are gaps in the collection, and left empty")
+
+    def at_ratio(ratio: float) -> Source:
+        scaled = windows.scaled(ratio)
+        return Source(
+            traffic=client_traffic(given.name, scaled, lengths, seed=reading.seed),
+            form=form,
+            requests=int(scaled.requests(reading.seed).sum()),
+            notes=(*notes, f"each client sends {ratio:g} times as often, its distances of the same shape"),
+            at_ratio=lambda more: at_ratio(ratio * more),
+        )
+
+    return replace(at_ratio(1.0), notes=tuple(notes), at_ratio=at_ratio)

@@ -13,7 +13,6 @@ the index of dispersion at B is D in every block, at night as at noon. In window
 Lengths are log-normal, which is heavy-tailed, from their median and 99th percentile.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import partial
 from math import ceil, log, pi
@@ -21,6 +20,7 @@ from math import ceil, log, pi
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.traces.pieces import drawn
 from simulator.traces.trace import PIECE_REQUESTS, Trace, TraceError, Traffic
 
 DAY_S = 86_400.0
@@ -131,16 +131,7 @@ def synthetic_traffic(name: str, recipe: Recipe) -> Traffic:
     # Pieces are whole numbers of blocks and of about the same number of requests, however high the rate.
     wanted_s = min(_PIECE_S, 2 * PIECE_REQUESTS / recipe.rate_rps)
     piece_s = recipe.burst_s * max(1, round(wanted_s / recipe.burst_s))
-    numbers = range(ceil(recipe.span_s / piece_s))
-    draw = partial(_piece, name, recipe, piece_s)
-    last = next((piece for number in reversed(numbers) if len(piece := draw(number))), None)
-    if last is None:
-        raise TraceError(f"{name}: no request comes of so low a rate; give a higher --rate or a longer trace")
-
-    def pieces() -> Iterator[Trace]:
-        return (piece for number in numbers if len(piece := draw(number)))
-
-    return Traffic(name=name, span_s=last.span_s, pieces=pieces)
+    return drawn(name, range(ceil(recipe.span_s / piece_s)), partial(_piece, name, recipe, piece_s))
 
 
 def _piece(name: str, recipe: Recipe, piece_s: float, number: int) -> Trace:
