@@ -22,7 +22,7 @@ from simulator.telemetry import EPOCH_AT
 
 ROWS = (
     "Demand: requests a second",
-    "Replicas (areas: ours by state; lines: the HPA's ready and starting)",
+    "Replicas",
     "Requests waiting",
     "In time so far (share of first tokens)",
 )
@@ -37,12 +37,41 @@ _DIVISION = b'<div id="demo" class="plotly-graph-div"'
 """What pictures have had before they had the mark."""
 
 
+_LINES = " (areas: ours by state; lines: the others' ready and starting)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """A unit of time on the axis, as a word in the plural, and its seconds."""
+
+    name: str
+    seconds: float
+
+    def of(self, at: float) -> float:
+        """Return an instant in units after the simulation's beginning."""
+        return (at - EPOCH_AT) / self.seconds
+
+
+MINUTES, HOURS, DAYS = (
+    Unit(name="minutes", seconds=60.0),
+    Unit(name="hours", seconds=3600.0),
+    Unit(name="days", seconds=86_400.0),
+)
+
+
+def unit_of(entries: Sequence[Entry]) -> Unit:
+    """Return the unit in which a run of this length is read most easily."""
+    span_s = entries[-1].at - EPOCH_AT if entries else 0.0
+    return MINUTES if span_s <= 6 * 3600 else HOURS if span_s <= 3 * 86_400 else DAYS
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Track:
     """One run as it is drawn: a name and its journal."""
 
     name: str
     entries: tuple[Entry, ...]
+    unit: Unit = MINUTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,16 +119,19 @@ def figure(columns: Sequence[Column], *, title: str) -> go.Figure:
         horizontal_spacing=0.06,
         row_heights=[0.2, 0.4, 0.2, 0.2],
         subplot_titles=[
-            f"<b>{escape(column.title)}</b><br>{row}" if row is ROWS[0] else row for row in ROWS for column in columns
+            f"<b>{escape(column.title)}</b><br>{row}" if row is ROWS[0] else row + _legend_of(row, column)
+            for row in ROWS
+            for column in columns
         ],
     )
     named: set[str] = set()
     for number, column in enumerate(columns, start=1):
         _draw(drawn, number, column, named)
-    for number in range(1, len(columns) + 1):
-        drawn.update_xaxes(title_text="minutes", row=len(ROWS), col=number)
+    for number, column in enumerate(columns, start=1):
+        drawn.update_xaxes(title_text=column.tracks[0].unit.name, row=len(ROWS), col=number)
         drawn.update_yaxes(type="log", row=3, col=number)
-        drawn.update_yaxes(tickformat=".0%", row=4, col=number)
+        # Where nothing was late the line is flat, and the axis would go to 200 %.
+        drawn.update_yaxes(tickformat=".0%", autorangeoptions={"maxallowed": 1.02}, row=4, col=number)
     drawn.update_layout(
         title={"text": escape(title), "x": 0.01},
         template="plotly_white",
@@ -109,6 +141,10 @@ def figure(columns: Sequence[Column], *, title: str) -> go.Figure:
         margin={"t": 110, "l": 60, "r": 30},
     )
     return drawn
+
+
+def _legend_of(row: str, column: Column) -> str:
+    return _LINES if row is ROWS[1] and len(column.tracks) > 1 else ""
 
 
 def _draw(drawn: go.Figure, number: int, column: Column, named: set[str]) -> None:
@@ -165,7 +201,7 @@ def _line(
     stack: str | None = None,
 ) -> None:
     line = go.Scatter(
-        x=_minutes(track.entries),
+        x=[track.unit.of(entry.at) for entry in track.entries],
         y=values,
         name=name,
         legendgroup=name,
@@ -181,7 +217,7 @@ def _line(
 def _moves(drawn: go.Figure, track: Track, col: int, named: set[str]) -> None:
     moved = [entry for entry in track.entries if entry.outcome.status is OutcomeStatus.SCALED]
     marks = go.Scatter(
-        x=_minutes(moved),
+        x=[track.unit.of(entry.at) for entry in moved],
         y=[entry.decision.target for entry in moved],
         name="decisions",
         legendgroup="decisions",
@@ -206,10 +242,6 @@ def _reason(entry: Entry) -> str:
     decision = entry.decision
     head = f"<b>{decision.spec_replicas} → {decision.target}: {decision.why.value}</b>"
     return "<br>".join([head, *map(escape, wrap(decision.detail, 70, break_on_hyphens=False))])
-
-
-def _minutes(entries: Sequence[Entry]) -> list[float]:
-    return [(entry.at - EPOCH_AT) / 60 for entry in entries]
 
 
 def _arrivals(entries: Sequence[Entry]) -> list[float | None]:

@@ -74,7 +74,7 @@ def page(facts: dict[str, Any], policy: ScalingPolicy, entries: Sequence[Entry])
     ticks, entries = len(entries), shown(entries)
     thinned = f"{len(entries):,} of {ticks:,} ticks are shown: every change of the target, and others at even distances"
     drawn = figure(policy, entries, name=facts["result"]["contender"])
-    mark_faults(drawn, facts.get("faults", {}).get("occurrences", []))
+    mark_faults(drawn, facts.get("faults", {}).get("occurrences", []), picture.unit_of(entries))
     return _PAGE.substitute(
         title=escape(title),
         facts=_facts(facts),
@@ -101,13 +101,14 @@ def _moved(entry: Entry) -> bool:
 
 def figure(policy: ScalingPolicy, entries: Sequence[Entry], *, name: str) -> go.Figure:
     """Return the demo's picture of one run, with a point to click at every tick."""
-    track = picture.Track(name=name, entries=tuple(entries))
+    unit = picture.unit_of(entries)
+    track = picture.Track(name=name, entries=tuple(entries), unit=unit)
     column = picture.Column(
         title=policy.metadata.name, objective_s=policy.spec.objectives.ttft_seconds, tracks=(track,)
     )
     drawn = picture.figure([column], title="")
     ticks = go.Scatter(
-        x=[(entry.at - EPOCH_AT) / 60 for entry in entries],
+        x=[unit.of(entry.at) for entry in entries],
         y=[_position(entry) for entry in entries],
         customdata=list(range(len(entries))),
         text=[f"{entry.decision.why.value}: click to see why" for entry in entries],
@@ -120,10 +121,10 @@ def figure(policy: ScalingPolicy, entries: Sequence[Entry], *, name: str) -> go.
     return drawn
 
 
-def mark_faults(drawn: go.Figure, occurrences: Sequence[Mapping[str, Any]]) -> None:
+def mark_faults(drawn: go.Figure, occurrences: Sequence[Mapping[str, Any]], unit: picture.Unit) -> None:
     """Mark when something went wrong, over all plots; a point on the upper edge tells on hover what."""
     for one in occurrences:
-        begins, ends = one["begins_s"] / 60, one["ends_s"] / 60
+        begins, ends = one["begins_s"] / unit.seconds, one["ends_s"] / unit.seconds
         if ends > begins:
             drawn.add_vrect(x0=begins, x1=ends, fillcolor=_FAULT_COLOR, opacity=0.13, line_width=0, row="all", col=1)
         else:
@@ -134,7 +135,7 @@ def mark_faults(drawn: go.Figure, occurrences: Sequence[Mapping[str, Any]]) -> N
     kinds = list(dict.fromkeys(one["fault"] for one in occurrences))
     top = max((value for trace in drawn.select_traces(row=1, col=1) for value in trace.y or ()), default=1.0)
     points = go.Scatter(
-        x=[one["begins_s"] / 60 for one in occurrences],
+        x=[one["begins_s"] / unit.seconds for one in occurrences],
         y=[top * (1.05 + 0.08 * kinds.index(one["fault"])) for one in occurrences],
         text=[_told(one) for one in occurrences],
         hoverinfo="text",
