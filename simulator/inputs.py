@@ -16,7 +16,7 @@ from autoscaler.pricelist import shipped_prices
 from simulator import faultfile
 from simulator.faults import FaultPlan
 from simulator.inputfile import InputFileError
-from simulator.traces import Reading, Source, Trace, TraceError, Traffic, in_memory, open_trace
+from simulator.traces import SLOW_FORMS, Reading, Source, Trace, TraceError, Traffic, in_memory, open_trace
 
 SHORTEST_S = 600.0
 """Traffic has to outlast the opening, which is not scored."""
@@ -77,6 +77,9 @@ def read_requests(name_or_path: str) -> Trace | Traffic:
             f"{name_or_path}: {source.traffic.span_s:.0f} s of traffic; give ten minutes or more"
         )
     if source.requests is None or source.requests > IN_MEMORY_MOST:
+        if source.form in SLOW_FORMS:
+            faster = f"simulator trace convert {name_or_path} OUT.parquet"
+            click.echo(f"{name_or_path}: it is read anew in every run, ten times as fast after: {faster}", err=True)
         return source.traffic
     with told_errors():
         return in_memory(source.traffic)

@@ -17,11 +17,11 @@ from autoscaler.footprint.prices import PriceList, PriceListError
 from autoscaler.journal import Entry
 from autoscaler.policyfile import parse
 from autoscaler.pricelist import shipped_prices
-from simulator import demo, picture, tables
+from simulator import demo, inputs, picture, tables
 from simulator.demo import Journals, Setup
 from simulator.live import LIVE_S, LiveView, Pace
 from simulator.profiles import EngineProfile, ProfileError
-from simulator.traces import Trace, TraceError, load_trace
+from simulator.traces import Trace, in_memory
 
 REPORT = "report.html"
 SHORTEST_S = 120.0
@@ -203,18 +203,20 @@ def _trace(name_or_path: str) -> Trace:
     Raises:
         click.ClickException: there is none, or it cannot be used.
     """
-    try:
-        trace = load_trace(name_or_path)
-    except TraceError as error:
-        raise click.ClickException(str(error)) from error
+    source = inputs.read_source(name_or_path)
+    span_s = source.traffic.span_s
+    if span_s > LONGEST_S:
+        raise click.ClickException(
+            f"{name_or_path}: it spans {span_s / 86_400:.1f} days, the demo replays two at most; give a part"
+        )
+    for note in source.notes:
+        click.echo(f"{name_or_path}: {note}", err=True)
+    with inputs.told_errors():
+        trace = in_memory(source.traffic)
     if len(trace) < 2 or trace.span_s < SHORTEST_S:
         many = "1 request" if len(trace) == 1 else f"{len(trace)} requests"
         raise click.ClickException(
             f"{name_or_path}: {many} in {trace.span_s:.0f} s; give at least two minutes of traffic"
-        )
-    if trace.span_s > LONGEST_S:
-        raise click.ClickException(
-            f"{name_or_path}: it spans {trace.span_s / 86_400:.1f} days, the demo replays two at most; give a part"
         )
     return trace
 

@@ -104,7 +104,8 @@ def write_html(path: Path, source: Source, summary: Summary) -> None:
     path.write_text(
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>'
         "body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5em auto; max-width: 1250px; padding: 0 1em; }"
-        " th { text-align: left; font-weight: 400; color: #566573; padding-right: 1.5em; vertical-align: top; }"
+        " th { text-align: left; font-weight: 400; color: #566573; padding-right: 1.5em; vertical-align: top;"
+        " white-space: nowrap; }"
         f"</style></head><body><h1>{title}</h1><table>{rows}</table>{drawn}</body></html>\n",
         encoding="utf-8",
     )

@@ -116,6 +116,10 @@ FORMS: dict[str, Callable[[str, Input, Reading], Source]] = {
 """What opens a file of each form."""
 
 
+SLOW_FORMS = frozenset(_LINES)
+"""Forms whose every line is parsed."""
+
+
 def open_trace(name_or_path: str | os.PathLike[str], reading: Reading | None = None) -> Source:
     """Open a shipped trace by name, or a file of any form, and look through it as far as its form needs.
 

@@ -58,6 +58,14 @@ def taken(piece: Trace, rows: NDArray[np.int64], arrival_s: NDArray[np.float64])
     )
 
 
+def of_copy(block_ids: NDArray[np.int64], number: int | NDArray[np.int64], copies: int) -> NDArray[np.int64]:
+    """Return other ids for the blocks of one of several copies of a trace: a copy is another conversation.
+
+    Ids may be hashes of any size; those wrap around, which is as good as any other renaming.
+    """
+    return np.asarray((block_ids * copies + number) & np.int64(2**63 - 1))
+
+
 def recut(pieces: Iterable[Trace], requests: int) -> Iterator[Trace]:
     """Yield the same requests in pieces of so many each, however they were cut before; the last may be shorter."""
     held: list[Trace] = []

@@ -17,12 +17,13 @@ from math import ceil
 
 import numpy as np
 
-from simulator.traces.pieces import joined, recut, taken
+from simulator.traces.pieces import joined, of_copy, recut, taken
 from simulator.traces.shaping import superpose
 from simulator.traces.source import Source
 from simulator.traces.trace import PIECE_REQUESTS, Trace, TraceError, Traffic
 
 _NEIGHBOURS = 100
+"""How far away a request may be that lends its lengths."""
 _MOST_COPIES = 10_000
 
 
@@ -50,7 +51,7 @@ def scaled(source: Source, scaling: Scaling) -> Source:
     share = ratio / copies
     traffic, notes, requests = source.traffic, list(source.notes), source.requests
     if copies > 1:
-        traffic = _superposed(traffic, copies, scaling, with_blocks=source.block_tokens > 0)
+        traffic = _superposed(traffic, copies, scaling)
         kept = "lengths and prefix blocks kept" if source.block_tokens else "lengths from requests close by"
         jitter = f"each arrival moved by up to ±{scaling.jitter_s:g} s"
         notes.append(f"{copies} copies laid over one another, {jitter}, {kept} (seed {scaling.seed})")
@@ -67,20 +68,12 @@ def scaled(source: Source, scaling: Scaling) -> Source:
 class _Laying:
     copies: int
     jitter_s: float
-    neighbours: int
-    """How far away a request may be that lends its lengths."""
     span_s: float
     seed: int
 
 
-def _superposed(traffic: Traffic, copies: int, scaling: Scaling, *, with_blocks: bool) -> Traffic:
-    laying = _Laying(
-        copies=copies,
-        jitter_s=scaling.jitter_s,
-        neighbours=0 if with_blocks else _NEIGHBOURS,
-        span_s=traffic.span_s,
-        seed=scaling.seed,
-    )
+def _superposed(traffic: Traffic, copies: int, scaling: Scaling) -> Traffic:
+    laying = _Laying(copies=copies, jitter_s=scaling.jitter_s, span_s=traffic.span_s, seed=scaling.seed)
     # The last arrival of all cannot be known without the others; it lies at most a jitter before the end.
     return replace(traffic, pieces=lambda: _laid_over(traffic, laying))
 
@@ -104,12 +97,13 @@ def _copy(piece: Trace, number: int, laying: _Laying, rng: np.random.Generator) 
     moved = np.abs(piece.arrival_s + rng.uniform(-laying.jitter_s, laying.jitter_s, size))
     moved = np.clip(np.where(moved > laying.span_s, 2 * laying.span_s - moved, moved), 0.0, laying.span_s)
     order = np.argsort(moved, kind="stable")
-    near = rng.integers(-laying.neighbours, laying.neighbours, size, endpoint=True)
+    # Prefix blocks and lengths belong together: a request that is there twice would be one that is reused.
+    away = _NEIGHBOURS if piece.block_ids is None else 0
+    near = rng.integers(-away, away, size, endpoint=True)
     copied = taken(piece, np.clip(order + near, 0, size - 1), moved[order])
     if copied.block_ids is None:
         return copied
-    # Ids may be hashes of any size: those wrap around, which is as good as any other renaming.
-    return replace(copied, block_ids=(copied.block_ids * laying.copies + number) & np.int64(2**63 - 1))
+    return replace(copied, block_ids=of_copy(copied.block_ids, number, laying.copies))
 
 
 def _merged(pieces: list[Trace]) -> Trace:

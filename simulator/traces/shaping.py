@@ -1,10 +1,12 @@
 """Traces made from traces: copies laid over one another, and one after the other."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.traces.pieces import joined, of_copy, taken
 from simulator.traces.trace import Trace, TraceError
 
 
@@ -15,7 +17,8 @@ def superpose(
 
     In every copy each arrival moves by its own uniform draw from ±jitter_s (times beyond an end are mirrored
     into the trace, so that neither end is piled up), and takes both lengths together from a request at most
-    `length_resample_window` places away. Rates are `copies` times as high; the minute-scale shape stays.
+    `length_resample_window` places away. Rates are `copies` times as high; the minute-scale shape stays. Where there
+    are prefix blocks, lengths and blocks stay with their request, and every copy has blocks of its own.
 
     Raises:
         TraceError: copies below 1, a negative jitter or window.
@@ -26,6 +29,7 @@ def superpose(
         )
     rng = np.random.Generator(np.random.PCG64(seed))
     size = len(trace)
+    length_resample_window = length_resample_window if trace.block_ids is None else 0
     times, sources = [], []
     for _ in range(copies):
         times.append(_mirror(trace.arrival_s + rng.uniform(-jitter_s, jitter_s, size), trace.span_s))
@@ -33,11 +37,11 @@ def superpose(
         sources.append(np.clip(np.arange(size) + offsets, 0, max(size - 1, 0)))
     arrival_s, source = np.concatenate(times), np.concatenate(sources)
     order = np.argsort(arrival_s, kind="stable")
-    return Trace(
-        name=f"{trace.name}×{copies}",
-        arrival_s=arrival_s[order],
-        prompt_tokens=trace.prompt_tokens[source[order]],
-        output_tokens=trace.output_tokens[source[order]],
+    laid = replace(taken(trace, source[order], arrival_s[order]), name=f"{trace.name}×{copies}")
+    if laid.block_ids is None or laid.block_offsets is None:
+        return laid
+    return replace(
+        laid, block_ids=of_copy(laid.block_ids, np.repeat(order // size, np.diff(laid.block_offsets)), copies)
     )
 
 
@@ -58,9 +62,5 @@ def chain(traces: Sequence[Trace], *, period_s: float) -> Trace:
         raise TraceError(
             f"cannot chain {len(traces)} traces every {period_s:g} s; give traces no longer than the period"
         )
-    return Trace(
-        name="+".join(dict.fromkeys(trace.name for trace in traces)),
-        arrival_s=np.concatenate([trace.arrival_s + i * period_s for i, trace in enumerate(traces)]),
-        prompt_tokens=np.concatenate([trace.prompt_tokens for trace in traces]),
-        output_tokens=np.concatenate([trace.output_tokens for trace in traces]),
-    )
+    shifted = [replace(trace, arrival_s=trace.arrival_s + i * period_s) for i, trace in enumerate(traces)]
+    return replace(joined(shifted), name="+".join(dict.fromkeys(trace.name for trace in traces)))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from simulator.cli import main
 from simulator.traces import Source, Trace, TraceError, Traffic, in_memory, load_trace, open_trace
 from simulator.traces.pieces import recut, taken
-from simulator.traces.scaling import Scaling, scaled, sliced
+from simulator.traces.scaling import Scaling, copied, scaled, sliced
 from simulator.traces.summary import summarise
 from simulator.traces.synthetic import Change, LogNormal, Recipe, synthetic_traffic
 
@@ -171,6 +171,20 @@ def test_every_copy_has_blocks_of_its_own() -> None:
     assert laid.block_ids is not None
     request = laid.block_ids.reshape(-1, 2)[:, 1] // 3 - 1
     assert np.array_equal(laid.prompt_tokens, trace.prompt_tokens[request])
+
+
+@pytest.mark.parametrize("in_pieces", [False, True])
+def test_copies_for_a_run_keep_blocks_and_lengths_together(in_pieces: bool) -> None:
+    """What `--copies` lays over one another, in memory or in pieces: a prompt's blocks are its own."""
+    trace = with_blocks(load_trace("azure-code-2023").slice(0.0, 600.0))
+    laid = copied(Traffic.of(trace) if in_pieces else trace, 3, 5)
+    laid = in_memory(laid) if isinstance(laid, Traffic) else laid
+    assert laid.block_ids is not None
+    assert laid.block_tokens == trace.block_tokens
+    copies, request = laid.block_ids.reshape(-1, 2)[:, 1] % 3, laid.block_ids.reshape(-1, 2)[:, 1] // 3 - 1
+    assert np.bincount(copies).tolist() == [len(trace)] * 3
+    assert np.array_equal(laid.prompt_tokens, trace.prompt_tokens[request])
+    assert np.unique(laid.block_ids).size == 3 * np.unique(trace.block_ids).size  # type: ignore[arg-type]
 
 
 def test_a_fraction_thins_and_says_so() -> None:
