@@ -145,7 +145,7 @@ def info(file: str, html: Path | None, output: str, **options: Any) -> None:  # 
 def convert(file: str, out: Path, **options: Any) -> None:  # noqa: ANN401
     """Write a trace in another form, which the ending of OUT says.
 
-    .parquet is our own: without loss, and thirty times as fast to read. .csv and .csv.gz are Azure's form,
+    .parquet is our own: without loss, and the quickest to read. .csv and .csv.gz are Azure's form,
     .jsonl and .jsonl.gz Mooncake's, for other tools. IN may also be production itself: the URL of a Prometheus, an
     export of it as JSON, or the controller's store.
 

@@ -79,7 +79,7 @@ def read_requests(name_or_path: str) -> Trace | Traffic:
     if source.requests is None or source.requests > IN_MEMORY_MOST:
         if source.form in SLOW_FORMS:
             faster = f"simulator trace convert {name_or_path} OUT.parquet"
-            click.echo(f"{name_or_path}: it is read anew in every run, ten times as fast after: {faster}", err=True)
+            click.echo(f"{name_or_path}: it is read anew in every run, which is quicker after: {faster}", err=True)
         return source.traffic
     with told_errors():
         return in_memory(source.traffic)

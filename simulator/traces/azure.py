@@ -16,12 +16,12 @@ from simulator.traces.lines import TOLD, Batch, BrokenLineError, Request, batche
 
 AZURE_COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 # A reader of many forms would take 1700000000 as a year and "now" as this second.
-_TIME = re.compile(
+TIME_PATTERN = (
     r"(\d{4}-\d{2}-\d{2})[ T]([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d)(?:\.(\d{1,9}))?)?"
-    r" ?(?:Z|(?P<sign>[+-])(?P<hours>[01]\d|2[0-3]):?(?P<minutes>[0-5]\d))?",
-    re.ASCII,
+    r" ?(?:Z|(?P<sign>[+-])(?P<hours>[01]\d|2[0-3]):?(?P<minutes>[0-5]\d))?"
 )
-_FIRST_YEAR, _LAST_YEAR = 1970, 2199
+_TIME = re.compile(TIME_PATTERN, re.ASCII)
+FIRST_YEAR, LAST_YEAR = 1970, 2199
 _EPOCH_DAY = datetime.date(1970, 1, 1).toordinal()
 _SECOND_NS = 10**9
 
@@ -50,7 +50,7 @@ def _at_ns(text: str) -> int:
     day = None if found is None else _day(found[1])
     if found is None or day is None:
         raise BrokenLineError(
-            f'TIMESTAMP "{text[:TOLD]}" is no time between {_FIRST_YEAR} and {_LAST_YEAR};'
+            f'TIMESTAMP "{text[:TOLD]}" is no time between {FIRST_YEAR} and {LAST_YEAR};'
             " write UTC as in 2023-11-16 18:15:46.6805900"
         )
     minutes = (day * 24 + int(found[2])) * 60 + int(found[3])
@@ -67,4 +67,4 @@ def _day(text: str) -> int | None:
         day = datetime.date.fromisoformat(text)
     except ValueError:
         return None
-    return day.toordinal() - _EPOCH_DAY if _FIRST_YEAR <= day.year <= _LAST_YEAR else None
+    return day.toordinal() - _EPOCH_DAY if FIRST_YEAR <= day.year <= LAST_YEAR else None

@@ -7,13 +7,15 @@ import json
 import os
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from simulator.traces import native
+from simulator.traces import azure_columns, native
 from simulator.traces.azure import AZURE_COLUMNS, azure_batches
 from simulator.traces.burstgpt import BURSTGPT_COLUMNS, burstgpt_batches
 from simulator.traces.lines import TOLD, Batch, head
@@ -57,12 +59,7 @@ _LINES = {
 def _open_lines(form: str, given: Input, reading: Reading) -> Source:
     lines = _LINES[form]
 
-    path = given.file()
-
-    def read() -> Iterator[Batch]:
-        return lines.batches(given.place, path)
-
-    found = surveyed(given.place, read, strict=reading.strict, least_quantum_ns=lines.least_quantum_ns)
+    read, found = _looked_through(form, given, reading)
     block_tokens = lines.block_tokens if found.has_blocks else 0
     return Source(
         traffic=traffic_from(given.name, read, found, seed=reading.seed, block_tokens=block_tokens),
@@ -72,6 +69,17 @@ def _open_lines(form: str, given: Input, reading: Reading) -> Source:
         notes=tuple(_notes(found, lines, reading.seed)),
         broken=found.broken,
     )
+
+
+def _looked_through(form: str, given: Input, reading: Reading) -> tuple[Callable[[], Iterator[Batch]], Survey]:
+    """Return what reads a file, and what was found in it: by columns where it is large and nothing is wrong."""
+    lines, path = _LINES[form], given.file()
+    if form == "azure" and isinstance(path, Path) and azure_columns.is_large(path):
+        read = partial(azure_columns.azure_columns, given.place, path)
+        with suppress(azure_columns.NotPlainError, TraceError):
+            return read, surveyed(given.place, read)
+    read = partial(lines.batches, given.place, path)
+    return read, surveyed(given.place, read, strict=reading.strict, least_quantum_ns=lines.least_quantum_ns)
 
 
 def _notes(found: Survey, lines: _Lines, seed: int) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Our own form: one Parquet file, written as the requests come and read back without loss, in pieces.
 
 Parquet keeps what a text would not or not cheaply: times as the doubles that they are, whole numbers in few bits,
-prefix blocks as lists. It is read by every data tool, thirty times as fast as CSV, a row group at a time; and its end
+prefix blocks as lists. It is read by every data tool, several times as fast as CSV, a row group at a time; and its end
 says how many requests there are and over which span, so that nobody has to look through the file to know.
 
 Columns: `arrival_s` (double, seconds from the start), `prompt_tokens`, `output_tokens` (int32) and, where the trace

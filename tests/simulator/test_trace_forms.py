@@ -1,5 +1,6 @@
 """Every form of trace: told from the file, read in pieces, and what is broken in it counted and named."""
 
+import datetime
 import gzip
 import json
 from functools import partial
@@ -10,7 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.traces import Reading, Trace, TraceError, Traffic, in_memory, joined, load_trace, open_trace
+from simulator.traces import (
+    Reading,
+    Trace,
+    TraceError,
+    Traffic,
+    azure_columns,
+    in_memory,
+    joined,
+    load_trace,
+    open_trace,
+)
+from simulator.traces.azure import AZURE_COLUMNS, azure_batches
 from simulator.traces.lines import BrokenLineError, Request, WrongLineError, batches
 from simulator.traces.native import native_writer
 from simulator.traces.survey import surveyed, traffic_from
@@ -255,6 +267,65 @@ def test_blocks_survive_mooncakes_form(tmp_path: Path) -> None:
     assert back.block_ids is not None
     assert trace.block_ids is not None
     assert np.array_equal(back.block_ids, trace.block_ids)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.datetimes(datetime.datetime(1970, 1, 2), datetime.datetime(2199, 12, 30)),
+            st.integers(0, 2**31 - 1),
+            st.integers(0, 5000),
+        ),
+        min_size=1,
+        max_size=30,
+    ),
+    stamp=st.sampled_from(["%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S.%f7"]),
+    zone=st.sampled_from(["", "+00:00", "Z", "-0530", "+02:00"]),
+)
+def test_columns_are_read_as_lines_are(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[datetime.datetime, int, int]], stamp: str, zone: str
+) -> None:
+    """The quick reader of large files and the one that names lines give the same, to the nanosecond."""
+    text = "".join(f"{at:{stamp}}{zone},{prompt},{output}\n" for at, prompt, output in sorted(rows))
+    path = file_of(tmp_path_factory.mktemp("columns"), ",".join(AZURE_COLUMNS) + "\n" + text)
+    (lines,), (columns,) = azure_batches("t", path), azure_columns.azure_columns("t", path)
+    for name in ("lines", "at_ns", "prompt_tokens", "output_tokens", "block_offsets"):
+        assert np.array_equal(getattr(lines, name), getattr(columns, name)), name
+
+
+@pytest.mark.parametrize(
+    "row",
+    ["1900-01-01 00:00:00,1,2", "2024-05-10,1,2", "2024-05-10 18,1,2", "now,1,2", "2024-05-10 00:00:00,,2", "x,1,2",
+     "2024-05-10 00:00:00,-1,2", "2024-05-10 00:00:00,1.5,2", "2024-05-10 00:00:00,1", "2024-13-10 00:00:00,1,2",
+     "2024-05-10 00:00:00+02:00,1,2", "2024-05-10 00:00:00,1,99999999999", '2024-05-10 00:00:00,1,"2'],
+)  # fmt: skip
+def test_what_is_not_plain_is_left_to_the_reader_of_lines(tmp_path: Path, row: str) -> None:
+    """Everything that it would call broken or wrong, and what only it understands."""
+    path = file_of(tmp_path, ",".join(AZURE_COLUMNS) + "\n2024-05-10 00:00:00,7,7\n" + row + "\n")
+    with pytest.raises(azure_columns.NotPlainError):
+        list(azure_columns.azure_columns("t", path))
+
+
+def test_a_large_file_is_read_by_columns_and_its_mistakes_are_named_by_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same requests either way; one broken line, and the file is read by lines."""
+    path = tmp_path / "t.csv"
+    write_traffic(path, Traffic.of(load_trace("azure-code-2023")), name="t.csv")
+    by_lines = open_trace(path)
+    monkeypatch.setattr(azure_columns, "LEAST_BYTES", 0)
+    by_columns = open_trace(path)
+    assert by_columns.requests == by_lines.requests
+    assert np.array_equal(in_memory(by_columns.traffic).arrival_s, in_memory(by_lines.traffic).arrival_s)
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("\n", "\nbroken,1,2\n", 1), encoding="utf-8")
+    source = open_trace(path)
+    assert (source.broken, source.requests) == (1, by_lines.requests)
+    assert "line 2: TIMESTAMP" in source.notes[0]
+    path.write_text(text + text.splitlines()[-1] + "\n", encoding="utf-8")
+    with pytest.raises(TraceError, match="line 8821: a request that is there twice"):
+        open_trace(path)
 
 
 def test_pieces_join_to_what_they_were_cut_from() -> None:
