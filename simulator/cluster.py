@@ -30,7 +30,7 @@ from simulator.records import PoolSnapshot, Records
 from simulator.results import RequestTable, table_of
 from simulator.shared_nodes import SharedNodes
 from simulator.startup_phases import Startup
-from simulator.storage import new_pool, with_requests
+from simulator.storage import new_pool, with_requests, with_trace
 from simulator.tenancy import Tenancy
 from simulator.traces import Trace, Traffic
 
@@ -96,7 +96,7 @@ class Cluster:
             self._clock = nodes
         self._streams = traffic is not None
         if trace is not None:
-            self.submit_many(trace.arrival_s, trace.prompt_tokens, trace.output_tokens)
+            self.submit_trace(trace)
         self._lifecycle.begin_with(initial_replicas)
 
     @property
@@ -171,8 +171,22 @@ class Cluster:
         Raises:
             ClusterError: as `submit`.
         """
-        if not len(arrival_s):
-            return
+        if len(arrival_s):
+            self._refuse_early(arrival_s)
+            self._lifecycle.pool = with_requests(self._lifecycle.pool, arrival_s, prompt_tokens, output_tokens)
+
+    def submit_trace(self, trace: Trace, *, at_s: float = 0.0) -> None:
+        """Append a trace's requests, at_s later than the trace has them; engines then cache the prefixes it names.
+
+        Raises:
+            ClusterError: as `submit`.
+            TraceError: the trace's prefix blocks are not made of whole blocks of the engine.
+        """
+        if len(trace):
+            self._refuse_early(trace.arrival_s + at_s)
+            self._lifecycle.pool = with_trace(self._lifecycle.pool, trace, at_s=at_s)
+
+    def _refuse_early(self, arrival_s: NDArray[np.float64]) -> None:
         if self._streams:
             raise ClusterError("this pool's requests come from its traffic; make one without to submit your own")
         submitted = int(self._lifecycle.pool.gateway["submitted"][0])
@@ -183,7 +197,6 @@ class Cluster:
             raise ClusterError(
                 f"arrivals must be in order and not before {earliest:g} s; the first is {arrival_s[0]:g} s"
             )
-        self._lifecycle.pool = with_requests(self._lifecycle.pool, arrival_s, prompt_tokens, output_tokens)
 
     def snapshot(self) -> PoolSnapshot:
         """State, counters and gauges of every replica that exists, and of the gateway, at now_s. A copy."""

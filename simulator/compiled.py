@@ -1,10 +1,11 @@
 """``python -m simulator.compiled``: compile the engine ahead, so that the first demo does not wait for the compiler.
 
 A kernel is compiled when it is called first, and kept on disk (``des.compile_cache_dir``). So a small pool lives
-through everything that can happen to one here.
+through everything that can happen to one here, once without a prefix cache and once with one.
 """
 
 import time
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,6 +24,15 @@ def exercise() -> None:
         prompt_tokens=np.full(requests, 3000, dtype=np.int32),
         output_tokens=np.full(requests, 200, dtype=np.int32),
     )
+    for prompts in (trace, replace(trace, block_ids=np.arange(6), block_offsets=_ALL_TO_THE_FIRST, block_tokens=512)):
+        _live_through(prompts)
+
+
+# One request names prefix blocks, the others none.
+_ALL_TO_THE_FIRST = np.array([0] + [6] * 64)
+
+
+def _live_through(trace: Trace) -> None:
     startup = StartupModel.of_total(1.0)
     pool = Cluster(
         profile=load_profile("l4/llama-3.1-8b"), startup=startup, seed=1, trace=trace, initial_replicas=2, grace_s=1.0

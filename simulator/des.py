@@ -26,7 +26,10 @@ import numpy as np
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-COMPILED_MODULES = ("des.py", "records.py", "paging.py", "engine.py", "routing.py")
+COMPILED_MODULES = (
+    *("des.py", "records.py", "cache_entries.py", "prefix.py", "cache_storage.py"),
+    *("paging.py", "engine.py", "routing.py"),
+)
 
 
 def compile_cache_dir() -> Path:

@@ -183,7 +183,7 @@ class Emulation:
             left_s = self.replays[-1].ends_s - self.now_s
             raise ReplayError(f"{self.replays[-1].name} is still replayed for {left_s:.0f} s; wait until it has ended")
         for pool in self.pools.values():
-            pool.cluster.submit_many(trace.arrival_s + self.now_s, trace.prompt_tokens, trace.output_tokens)
+            pool.cluster.submit_trace(trace, at_s=self.now_s)
         ends_s = float(np.nextafter(self.now_s + trace.span_s, np.inf))
         self.replays.append(Replay(name=trace.name, begins_s=self.now_s, ends_s=ends_s, requests=len(trace)))
         return self.replays[-1]

@@ -2,7 +2,7 @@
 
 Only what the engine model knows is shown. Two histograms of vLLM's (tokens a step, end-to-end latency) are known by
 count and sum alone, so they have the ``+Inf`` bucket and no other; nothing that reads them reads their buckets.
-The model has no prefix cache: every prompt token is computed locally.
+Its prefix cache counts a request once, when it is admitted: where requests name no prefix blocks, nothing is asked for.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -53,7 +53,9 @@ class EnginePage(Collector):
         )
         yield self._gauge("vllm:num_requests_waiting", "Requests waiting to be processed.", engine["waiting"])
         yield self._gauge(
-            "vllm:kv_cache_usage_perc", "KV-cache usage; 1 means full.", engine["kv_tokens"] / self._kv_tokens
+            "vllm:kv_cache_usage_perc",
+            "KV-cache usage; 1 means full.",
+            engine["kv_blocks"] * BLOCK_TOKENS / self._kv_tokens,
         )
         config = GaugeMetricFamily(
             "vllm:cache_config_info",
@@ -68,11 +70,14 @@ class EnginePage(Collector):
         engine = self._engine
         yield self._counter("vllm:prompt_tokens", "Prefill tokens processed.", engine["prompt_tokens"])
         yield self._counter("vllm:generation_tokens", "Generation tokens processed.", engine["generation_tokens"])
+        yield self._counter("vllm:prefix_cache_queries", "Tokens asked of the cache.", engine["prefix_queries"])
+        yield self._counter("vllm:prefix_cache_hits", "Tokens found in the cache.", engine["prefix_hits"])
         yield self._counter("vllm:num_preemptions", "Preemptions.", engine["preemptions"])
         sources = CounterMetricFamily("vllm:prompt_tokens_by_source", "Prompt tokens.", labels=(*_LABELS, "source"))
+        cached = engine["cached_prompt_tokens"]
+        tokens = {"local_compute": engine["prompt_tokens"] - cached, "local_cache_hit": cached}
         for source in PROMPT_SOURCES:
-            tokens = float(engine["prompt_tokens"]) if source == "local_compute" else 0.0
-            sources.add_metric((self._model, _ENGINE, source), tokens)
+            sources.add_metric((self._model, _ENGINE, source), float(tokens.get(source, 0)))
         yield sources
         finished = CounterMetricFamily("vllm:request_success", "Finished.", labels=(*_LABELS, "finished_reason"))
         for reason in FINISHED_REASONS:

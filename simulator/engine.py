@@ -47,9 +47,20 @@ from simulator.paging import (
     push_waiting,
     steps_until_full,
 )
+from simulator.prefix import (
+    blocks_before_loss,
+    blocks_of_prefix,
+    free_blocks,
+    hold_matched,
+    match,
+    share_computed,
+    tokens_saved,
+)
 from simulator.records import (
+    BLOCK_TOKENS,
     TPOT_EDGES_S,
     TTFT_EDGES_S,
+    CacheRecord,
     ReplicaRecord,
     RequestRecords,
     RequestStatus,
@@ -71,11 +82,15 @@ def decode_step(r: ReplicaRecord) -> tuple[float, float]:
 
 
 @compiled
-def plan_chunk(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords, index: int, budget: int) -> bool:
-    """Give prompt `index` of the prefill list its chunk of this step and the blocks for it; False if none are free."""
+def plan_chunk(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords, index: int, revived: int) -> bool:
+    """Give prompt `index` of the prefill list its chunk of this step and the blocks for it; False if none are free.
+
+    `revived` blocks beside those of the chunk come into use: cached ones.
+    """
     request, done = w.prefill_request[index], w.prefill_done[index]
+    budget = r.chunk_tokens - r.decoding - r.step_prefill_tokens
     chunk = min(requests[request].prompt_tokens + requests[request].generated - done, budget)
-    blocks = blocks_of(done + chunk) - blocks_of(done)
+    blocks = blocks_of(done + chunk) - blocks_of(done) + revived
     if blocks > r.kv_capacity_blocks - r.kv_blocks - blocks_for_steps(r, 1):
         return False
     r.kv_blocks += blocks
@@ -85,18 +100,45 @@ def plan_chunk(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords, index:
 
 
 @compiled
-def admit(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords) -> None:
+def begin_prompt(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords, c: CacheRecord) -> bool:
+    """Plan the first chunk of the request at the head of the queue, behind what the cache holds of it."""
+    request, index = r.queue_head, r.prefilling
+    w.prefill_request[index] = request
+    w.prefill_done[index] = 0
+    if c is None:
+        return plan_chunk(r, w, requests, index, 0)
+    count, unused = match(c, r, request, blocks_for_steps(r, 1))
+    saved = tokens_saved(c, requests, request, count)
+    w.prefill_done[index] = saved
+    # The last token is computed even if its block was found: that block is no new one.
+    computed_again = blocks_of_prefix(c, requests, request, count) - saved // BLOCK_TOKENS
+    if not plan_chunk(r, w, requests, index, unused - computed_again):
+        return False
+    hold_matched(c, r, requests, request, count)
+    share_computed(c, r, requests, request, saved + w.prefill_plan[index])
+    return True
+
+
+@compiled
+def go_on_with_prompt(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords, c: CacheRecord) -> bool:
+    """Plan the next chunk of the prompt that is partly computed."""
+    if not plan_chunk(r, w, requests, 0, 0):
+        return False
+    if c is not None:
+        share_computed(c, r, requests, w.prefill_request[0], w.prefill_done[0] + w.prefill_plan[0])
+    return True
+
+
+@compiled
+def admit(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords, c: CacheRecord) -> None:
     """Take requests from the head of the queue while budget, sequences and blocks last."""
     while r.waiting > 0 and r.decoding + r.prefilling < r.max_num_seqs:
         if r.async_scheduling and requests[r.queue_head].enqueued_s > r.seen_s:
             break
-        budget = r.chunk_tokens - r.decoding - r.step_prefill_tokens
-        if budget <= 0:
+        if r.chunk_tokens - r.decoding - r.step_prefill_tokens <= 0:
             break
-        request, index = r.queue_head, r.prefilling
-        w.prefill_request[index] = request
-        w.prefill_done[index] = 0
-        if not plan_chunk(r, w, requests, index, budget):
+        request = r.queue_head
+        if not begin_prompt(r, w, requests, c):
             break
         r.queue_head = requests[request].next
         r.waiting -= 1
@@ -126,19 +168,28 @@ def start_mixed(r: ReplicaRecord, w: WorkRecord) -> None:
 
 
 @compiled
-def start_run(r: ReplicaRecord, w: WorkRecord, only_one: bool) -> None:
+def steps_of_run(r: ReplicaRecord, limit: int, c: CacheRecord) -> int:
+    """How many decode steps, at most `limit`, neither fill the cache nor change what the queue's head waits for."""
+    free = r.kv_capacity_blocks - r.kv_blocks
+    if c is not None and r.waiting > 0 and r.decoding < r.max_num_seqs:
+        free = min(free, blocks_before_loss(c, r, r.queue_head))
+    return steps_until_full(r, limit, free)
+
+
+@compiled
+def start_run(r: ReplicaRecord, w: WorkRecord, only_one: bool, c: CacheRecord) -> None:
     """Start a run of decode steps up to the next finish, or as far as the blocks go."""
     steps = (w.decoding[0] >> 32) - r.steps
     # One that was not known when this step was decided is asked for again after it.
     unseen = r.async_scheduling and r.waiting > 0 and r.decoding < r.max_num_seqs
-    r.run_steps = 1 if only_one or unseen or r.stepwise else steps_until_full(r, steps)
+    r.run_steps = 1 if only_one or unseen or r.stepwise else steps_of_run(r, steps, c)
     first_s, growth_s = decode_step(r)
     r.step_kind = DECODE_RUN
     r.wake_s = r.clock_s + run_s(first_s, growth_s, r.run_steps)
 
 
 @compiled
-def schedule(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords) -> None:
+def schedule(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords, c: CacheRecord) -> None:
     """Decide at clock_s what this replica does next, as the engine's scheduler would."""
     if r.outstanding == 0:
         r.step_kind = IDLE
@@ -148,27 +199,27 @@ def schedule(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords) -> None:
         return
     if r.decoding + r.prefilling == 0:
         r.seen_s = r.clock_s
-    preempted = make_room(r, w, requests)
+    preempted = make_room(r, w, requests, c)
     r.step_prefill_tokens = 0
-    if r.prefilling > 0 and not plan_chunk(r, w, requests, 0, r.chunk_tokens - r.decoding):
-        preempt_partial_prefill(r, w, requests)
+    if r.prefilling > 0 and not go_on_with_prompt(r, w, requests, c):
+        preempt_partial_prefill(r, w, requests, c)
         preempted = True
     # As in vLLM, a step that had to preempt admits nobody.
     if not preempted:
-        admit(r, w, requests)
+        admit(r, w, requests, c)
     if r.prefilling > 0:
         start_mixed(r, w)
     else:
-        start_run(r, w, preempted)
+        start_run(r, w, preempted, c)
 
 
 @compiled
-def finish(r: ReplicaRecord, requests: RequestRecords, request: int) -> None:
+def finish(r: ReplicaRecord, requests: RequestRecords, request: int, c: CacheRecord) -> None:
     """Record the end of a request at clock_s and free its blocks."""
     q = requests[request]
     output = requests[request].output_tokens
     computed = requests[request].prompt_tokens + output - 1
-    r.kv_blocks -= blocks_of(computed)
+    free_blocks(r, requests, request, blocks_of(computed), c)
     r.kv_tokens -= computed
     r.outstanding -= 1
     r.requests_finished += 1
@@ -184,7 +235,7 @@ def finish(r: ReplicaRecord, requests: RequestRecords, request: int) -> None:
 
 
 @compiled
-def finish_decoding(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords) -> None:
+def finish_decoding(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords, c: CacheRecord) -> None:
     """Finish those whose last token came with the step just committed."""
     heap = w.decoding
     while r.decoding > 0 and heap[0] >> 32 == r.steps:
@@ -193,11 +244,11 @@ def finish_decoding(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords) -
         r.decoding -= 1
         computed = requests[request].prompt_tokens + requests[request].output_tokens - 1
         r.block_phase[(computed - r.steps) & PHASE_MASK] -= 1
-        finish(r, requests, request)
+        finish(r, requests, request, c)
 
 
 @compiled
-def commit_run(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords, steps: int) -> None:
+def commit_run(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords, steps: int, c: CacheRecord) -> None:
     """Let the first `steps` steps of the present decode run have happened."""
     first_s, growth_s = decode_step(r)
     span_s = run_s(first_s, growth_s, steps)
@@ -213,17 +264,19 @@ def commit_run(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords, steps:
     r.steps += steps
     r.run_steps -= steps
     if r.run_steps == 0:
-        finish_decoding(r, w, requests)
+        finish_decoding(r, w, requests, c)
 
 
 @compiled
-def emit_after_prefill(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords, request: int) -> None:
+def emit_after_prefill(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords, request: int, c: CacheRecord) -> None:
     """The step computed the last prompt token of a request: it yields a token and decodes from now on."""
     q = requests[request]
     if q.generated == 0:
         q.first_token_s = r.clock_s
         ttft_s = r.clock_s - q.enqueued_s
         r.prompt_tokens += requests[request].prompt_tokens
+        if c is not None:
+            r.cached_prompt_tokens += c.prompts[request].saved
         r.ttft_count += 1
         r.ttft_sum_s += ttft_s
         r.ttft_buckets[bucket_of(TTFT_EDGES, ttft_s)] += 1
@@ -236,7 +289,7 @@ def emit_after_prefill(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords
     r.generation_tokens += 1
     left = requests[request].output_tokens - q.generated
     if left == 0:
-        finish(r, requests, request)
+        finish(r, requests, request, c)
         return
     computed = requests[request].prompt_tokens + q.generated - 1
     heap_push(w.decoding, r.decoding, ((r.steps + left) << 32) | request)
@@ -245,7 +298,7 @@ def emit_after_prefill(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords
 
 
 @compiled
-def commit_mixed(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords) -> None:
+def commit_mixed(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords, c: CacheRecord) -> None:
     """Let the mixed step in progress have happened."""
     step_s = r.step_end_s - r.clock_s
     r.seen_s = r.clock_s
@@ -258,14 +311,14 @@ def commit_mixed(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords) -> N
         r.itl_count += r.decoding
         r.itl_sum_s += r.decoding * step_s
         r.itl_buckets[bucket_of(TPOT_EDGES, step_s)] += r.decoding
-        finish_decoding(r, w, requests)
+        finish_decoding(r, w, requests, c)
     prompts = r.prefilling
     r.prefilling = 0
     for i in range(prompts):
         request = w.prefill_request[i]
         done = w.prefill_done[i] + w.prefill_plan[i]
         if done == requests[request].prompt_tokens + requests[request].generated:
-            emit_after_prefill(r, w, requests, request)
+            emit_after_prefill(r, w, requests, request, c)
         else:
             # The budget ran out in this prompt, so it is the only unfinished one.
             w.prefill_request[0] = request
@@ -274,42 +327,42 @@ def commit_mixed(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords) -> N
 
 
 @compiled
-def advance_replica(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords, until_s: float) -> None:
+def advance_replica(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords, until_s: float, c: CacheRecord) -> None:
     """Commit everything that a router could see up to until_s."""
     while r.wake_s <= until_s:
         if r.step_kind == MIXED:
-            commit_mixed(r, w, requests)
+            commit_mixed(r, w, requests, c)
         else:
-            commit_run(r, w, requests, r.run_steps)
-        schedule(r, w, requests)
+            commit_run(r, w, requests, r.run_steps, c)
+        schedule(r, w, requests, c)
 
 
 @compiled
-def settle_run(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords, until_s: float) -> None:
+def settle_run(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords, until_s: float, c: CacheRecord) -> None:
     """Commit the steps of a decode run that end at or before until_s, so that counters are those of until_s."""
     if r.step_kind != DECODE_RUN or r.run_steps <= 1:
         return
     first_s, growth_s = decode_step(r)
     steps = min(steps_within(first_s, growth_s, until_s - r.clock_s), r.run_steps - 1)
     if steps > 0:
-        commit_run(r, w, requests, steps)
+        commit_run(r, w, requests, steps, c)
 
 
 @compiled
-def enqueue(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords, request: int, at_s: float) -> None:
-    """A request reaches the replica at at_s; the replica must have been advanced to that time."""
+def enqueue(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords, request: int, c: CacheRecord) -> None:
+    """A request reaches the replica at its `enqueued_s`; the replica must have been advanced to that time."""
     q = requests[request]
-    q.enqueued_s = at_s
+    at_s = q.enqueued_s
     q.replica = r.id
     push_waiting(r, requests, request, False)
     r.outstanding += 1
     if r.step_kind == IDLE:
         r.clock_s = at_s
         r.busy_since_s = at_s
-        schedule(r, w, requests)
+        schedule(r, w, requests, c)
     elif r.step_kind == DECODE_RUN and r.waiting == 1 and r.decoding < r.max_num_seqs:
         # It may be admitted after the step in progress: cut the run there and ask the scheduler.
-        settle_run(r, w, requests, at_s)
+        settle_run(r, w, requests, at_s, c)
         first_s, _ = decode_step(r)
         r.run_steps = 1
         r.wake_s = r.clock_s + first_s

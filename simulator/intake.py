@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator import routing as gateway_code
+from simulator.cache_storage import without_prompts
 from simulator.paging import REQUEST_MASK
 from simulator.records import Pool, Records, RequestStatus
 from simulator.results import RequestTable, table_of
-from simulator.storage import with_requests
+from simulator.storage import with_trace
 from simulator.traces import Traffic
 
 _ENDED = (int(RequestStatus.FINISHED), int(RequestStatus.REJECTED))
@@ -51,7 +52,7 @@ class Intake:
             self._on_ended(table_of(ended, at_s))
         if len(piece):
             self._last_s = float(piece.arrival_s[-1])
-        return with_requests(pool, piece.arrival_s, piece.prompt_tokens, piece.output_tokens)
+        return with_trace(pool, piece)
 
 
 def without_ended(pool: Pool) -> tuple[Pool, Records]:
@@ -70,7 +71,8 @@ def without_ended(pool: Pool) -> tuple[Pool, Records]:
     _renumber(pool, new_place)
     gateway["submitted"] = gateway["next_arrival"] = len(kept)
     gateway["ended"] += len(ended)
-    return pool._replace(requests=kept), ended
+    caches = None if pool.caches is None else without_prompts(pool.caches, ends)
+    return pool._replace(requests=kept, caches=caches), ended
 
 
 def _renumber(pool: Pool, new_place: NDArray[np.int64]) -> None:

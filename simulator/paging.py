@@ -10,12 +10,13 @@ generated so far) as a prompt. Since the queue is first come, first served and p
 its head, those running are always those that came first, so "came last" needs no bookkeeping.
 
 Arguments, here and in engine.py: `r` a REPLICA record, `w` its WORK record, `requests` the (N,) REQUEST
-array. They are passed apart because compiled code hands a bundle of arrays over word by word at every call,
-which costs more than the calls do.
+array, `c` the replica's prefix cache or None (prefix.py). They are passed apart because compiled code hands a
+bundle of arrays over word by word at every call, which costs more than the calls do.
 """
 
 from simulator.des import compiled, heap_remove
-from simulator.records import BLOCK_TOKENS, ReplicaRecord, RequestRecords, RequestStatus, WorkRecord
+from simulator.prefix import free_blocks
+from simulator.records import BLOCK_TOKENS, CacheRecord, ReplicaRecord, RequestRecords, RequestStatus, WorkRecord
 
 WAITING = int(RequestStatus.WAITING)
 PHASE_MASK = BLOCK_TOKENS - 1
@@ -38,9 +39,8 @@ def blocks_for_steps(r: ReplicaRecord, steps: int) -> int:
 
 
 @compiled
-def steps_until_full(r: ReplicaRecord, limit: int) -> int:
-    """How many decode steps, at most `limit`, the free blocks allow. Needs decoding > 0."""
-    free = r.kv_capacity_blocks - r.kv_blocks
+def steps_until_full(r: ReplicaRecord, limit: int, free: int) -> int:
+    """How many decode steps, at most `limit`, so many free blocks allow. Needs decoding > 0."""
     if free >= (limit // BLOCK_TOKENS + 1) * r.decoding:
         return limit
     cycles = free // r.decoding
@@ -73,10 +73,10 @@ def push_waiting(r: ReplicaRecord, requests: RequestRecords, request: int, at_he
 
 
 @compiled
-def preempt(r: ReplicaRecord, requests: RequestRecords, request: int, computed: int) -> None:
+def preempt(r: ReplicaRecord, requests: RequestRecords, request: int, computed: int, c: CacheRecord) -> None:
     """Free the blocks of a running request with `computed` tokens and return it to the head of the queue."""
     q = requests[request]
-    r.kv_blocks -= blocks_of(computed)
+    free_blocks(r, requests, request, blocks_of(computed), c)
     r.kv_tokens -= computed
     r.preemptions += 1
     q.preemptions += 1
@@ -84,14 +84,14 @@ def preempt(r: ReplicaRecord, requests: RequestRecords, request: int, computed: 
 
 
 @compiled
-def preempt_partial_prefill(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords) -> None:
+def preempt_partial_prefill(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords, c: CacheRecord) -> None:
     """Preempt the request whose prompt is partly computed: it is always the one that came last."""
     r.prefilling = 0
-    preempt(r, requests, w.prefill_request[0], w.prefill_done[0])
+    preempt(r, requests, w.prefill_request[0], w.prefill_done[0], c)
 
 
 @compiled
-def preempt_last_decoding(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords) -> None:
+def preempt_last_decoding(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords, c: CacheRecord) -> None:
     """Preempt the decoding request that came last to this replica."""
     heap = w.decoding
     victim = 0
@@ -109,17 +109,17 @@ def preempt_last_decoding(r: ReplicaRecord, w: WorkRecord, requests: RequestReco
     heap_remove(heap, r.decoding, victim)
     r.decoding -= 1
     r.block_phase[(computed - r.steps) & PHASE_MASK] -= 1
-    preempt(r, requests, request, computed)
+    preempt(r, requests, request, computed, c)
 
 
 @compiled
-def make_room(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords) -> bool:
+def make_room(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords, c: CacheRecord) -> bool:
     """Preempt until the free blocks hold one more step of those that decode; True if anything was preempted."""
     any_preempted = False
     while blocks_for_steps(r, 1) > r.kv_capacity_blocks - r.kv_blocks:
         any_preempted = True
         if r.prefilling > 0:
-            preempt_partial_prefill(r, w, requests)
+            preempt_partial_prefill(r, w, requests, c)
         else:
-            preempt_last_decoding(r, w, requests)
+            preempt_last_decoding(r, w, requests, c)
     return any_preempted

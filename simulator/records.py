@@ -122,6 +122,9 @@ REPLICA = np.dtype(
         ("tpot_buckets", "i8", (len(TPOT_EDGES_S) + 1,)),
         ("e2e_count", "i8"),
         ("e2e_sum_s", "f8"),
+        ("prefix_queries", "i8"),  # vllm:prefix_cache_queries_total: prompt tokens of requests at their admission
+        ("prefix_hits", "i8"),  # vllm:prefix_cache_hits_total: those of them found in the cache
+        ("cached_prompt_tokens", "i8"),  # the same, counted with prompt_tokens: at the first token
     ],
     align=True,
 )
@@ -173,6 +176,42 @@ WORK = np.dtype(
 )
 """What a replica computes, apart from REPLICA so that a snapshot need not copy it."""
 
+CACHE = np.dtype(
+    [
+        ("oldest", "i8"),  # the queue's ends, rows of ENTRY from 1; 0 for none
+        ("newest", "i8"),
+        ("spare", "i8"),  # first of the rows that are free again, chained by `newer`
+        ("rows", "i8"),  # rows ever used
+        ("evictable_blocks", "i8"),  # in the queue
+    ],
+    align=True,
+)
+"""The prefix cache of one replica (cache_entries.py)."""
+
+ENTRY = np.dtype(
+    [
+        ("key", "i8"),  # 0 for blocks that nobody will ask for
+        ("chain", "i4"),  # next entry in the same place of the hash table
+        ("older", "i4"),
+        ("newer", "i4"),
+        ("users", "i4"),  # requests that hold it
+        ("blocks", "i4"),  # engine blocks
+    ],
+    align=True,
+)
+
+PROMPT = np.dtype(
+    [
+        ("begin", "i8"),  # of the request's keys
+        ("count", "i4"),  # its prefix blocks that hold a full engine block
+        ("held", "i4"),  # how many of them, from the front, it holds now
+        ("blocks_each", "i4"),  # engine blocks in one prefix block
+        ("saved", "i4"),  # tokens found when it was first admitted; -1 before
+    ],
+    align=True,
+)
+"""What the prefix cache knows of a request."""
+
 LIFE = np.dtype(
     [
         ("id", "i8"),
@@ -199,6 +238,27 @@ Records = NDArray[np.void]
 ReplicaRecord: TypeAlias = Any
 WorkRecord: TypeAlias = Any
 RequestRecords: TypeAlias = Any
+CacheRecord: TypeAlias = Any
+
+
+class PrefixCaches(NamedTuple):
+    """The prefix caches of a pool. R slots, N requests, E entries and B places of the hash table for each replica."""
+
+    states: NDArray[Any]  # CACHE, (R,)
+    entries: NDArray[Any]  # ENTRY, (R, E)
+    buckets: NDArray[Any]  # i4, (R, B)
+    prompts: NDArray[Any]  # PROMPT, (N,)
+    keys: NDArray[Any]  # i8: the prefix blocks of all requests, each known together with all before it
+
+
+class ReplicaCache(NamedTuple):
+    """The prefix cache of one replica, as the compiled code takes it."""
+
+    state: NDArray[Any]  # CACHE, (1,)
+    entries: NDArray[Any]  # ENTRY, (E,)
+    buckets: NDArray[Any]  # i4, (B,)
+    prompts: NDArray[Any]
+    keys: NDArray[Any]
 
 
 class Pool(NamedTuple):
@@ -208,6 +268,7 @@ class Pool(NamedTuple):
     work: NDArray[Any]  # WORK, (R,)
     requests: NDArray[Any]  # REQUEST, (N,)
     gateway: NDArray[Any]  # GATEWAY, (1,)
+    caches: PrefixCaches | None = None  # where the trace names prefix blocks
 
 
 def cumulative(buckets: NDArray[Any]) -> NDArray[Any]:

@@ -13,6 +13,7 @@ import numpy as np
 from simulator.des import compiled, compiled_owning, unit_hash
 from simulator.engine import advance_replica, enqueue, settle_run
 from simulator.paging import REQUEST_MASK, blocks_of
+from simulator.prefix import cache_of, forget_held
 from simulator.records import Pool, RequestStatus
 
 LEAST_OUTSTANDING: Final = 0
@@ -30,7 +31,7 @@ def pick(pool: Pool, at_s: float) -> int:
     for slot in range(gateway.slots):
         r = pool.replicas[slot]
         if r.wake_s <= at_s:
-            advance_replica(r, pool.work[slot], pool.requests, at_s)
+            advance_replica(r, pool.work[slot], pool.requests, at_s, cache_of(pool.caches, slot))
         if r.routable == 0:
             continue
         routable += 1
@@ -81,7 +82,8 @@ def dispatch(pool: Pool, request: int, at_s: float) -> bool:
     gateway = pool.gateway[0]
     gateway.routed += 1
     pool.replicas[slot].last_routed = gateway.routed
-    enqueue(pool.replicas[slot], pool.work[slot], pool.requests, request, at_s)
+    pool.requests[request].enqueued_s = at_s
+    enqueue(pool.replicas[slot], pool.work[slot], pool.requests, request, cache_of(pool.caches, slot))
     return True
 
 
@@ -105,9 +107,9 @@ def advance(pool: Pool, until_s: float) -> None:
     """Everything up to and including until_s: arrivals in order, and every engine step that has ended."""
     arrive(pool, until_s)
     for slot in range(pool.gateway[0].slots):
-        r, w = pool.replicas[slot], pool.work[slot]
-        advance_replica(r, w, pool.requests, until_s)
-        settle_run(r, w, pool.requests, until_s)
+        r, w, c = pool.replicas[slot], pool.work[slot], cache_of(pool.caches, slot)
+        advance_replica(r, w, pool.requests, until_s, c)
+        settle_run(r, w, pool.requests, until_s, c)
 
 
 @compiled
@@ -145,3 +147,4 @@ def evict(pool: Pool, slot: int) -> None:
         q.replica = -1
         q.retries += 1
         hold(pool, request)
+    forget_held(pool.caches, lost)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.cache_storage import clear_cache, new_caches, with_blocks_of, with_more_caches, with_more_prompts
 from simulator.profiles import EngineProfile
 from simulator.records import (
     GATEWAY,
@@ -13,6 +14,7 @@ from simulator.records import (
     WORK,
     Pool,
 )
+from simulator.traces import Trace
 
 SLOTS_AT_FIRST = 16
 
@@ -35,6 +37,7 @@ def with_more_slots(pool: Pool) -> Pool:
     return pool._replace(
         replicas=np.concatenate([pool.replicas, _unused_replicas(size)]),
         work=np.concatenate([pool.work, np.zeros(size, dtype=WORK)]),
+        caches=None if pool.caches is None else with_more_caches(pool.caches, size),
     )
 
 
@@ -48,6 +51,8 @@ def with_requests(
         larger = np.zeros(needed if used == 0 else max(needed, 2 * used), dtype=REQUEST)
         larger[:used] = pool.requests[:used]
         pool = pool._replace(requests=larger)
+    if pool.caches is not None and len(pool.caches.prompts) < len(pool.requests):
+        pool = pool._replace(caches=with_more_prompts(pool.caches, len(pool.requests)))
     new = pool.requests[used:needed]
     new["arrival_s"] = arrival_s
     # An engine computes at least one token of a prompt and yields at least one.
@@ -57,6 +62,23 @@ def with_requests(
     new["replica"] = new["next"] = -1
     pool.gateway["submitted"] = needed
     return pool
+
+
+def with_trace(pool: Pool, trace: Trace, *, at_s: float = 0.0) -> Pool:
+    """The same pool with a trace's requests appended, at_s later than the trace has them; with their prefix blocks.
+
+    A pool has prefix caches from the first trace on that names prefix blocks.
+
+    Raises:
+        TraceError: the trace's prefix blocks are not made of whole blocks of the engine.
+    """
+    first = int(pool.gateway["submitted"][0])
+    pool = with_requests(pool, trace.arrival_s + at_s, trace.prompt_tokens, trace.output_tokens)
+    if trace.block_ids is None:
+        return pool
+    kv_blocks = int(pool.gateway["kv_capacity_blocks"][0])
+    caches = pool.caches or new_caches(len(pool.replicas), len(pool.requests), kv_blocks)
+    return pool._replace(caches=with_blocks_of(caches, first, trace))
 
 
 def engine_record(profile: EngineProfile, *, stepwise: bool) -> NDArray[Any]:
@@ -82,6 +104,8 @@ def place_replica(pool: Pool, slot: int, *, engine: NDArray[Any], replica_id: in
 def clear_slot(pool: Pool, slot: int) -> None:
     """Take the replica of a slot away."""
     pool.replicas[slot : slot + 1] = _unused_replicas(1)
+    if pool.caches is not None:
+        clear_cache(pool.caches, slot)
 
 
 def _unused_replicas(size: int) -> NDArray[Any]:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,24 @@ def test_the_figures_are_the_models_own(busy: str) -> None:
     assert buckets == sorted(buckets)
     assert 0 < seen[f"vllm:kv_cache_usage_perc{{{labels}}}"] <= 1
     assert seen[f"vllm:num_requests_running{{{labels}}}"] > 0
+
+
+def test_the_page_tells_prompt_tokens_that_the_prefix_cache_saved() -> None:
+    """Of two equal prompts the second is a hit but for its last block; cached and computed tokens add up."""
+    running = emulation()
+    running.see({ONE: [pod("a")]})
+    ids, offsets = np.array([7, 8, 7, 8]), np.array([0, 2, 4])
+    running.replay(
+        replace(requests(2, prompt=1024), block_ids=ids, block_offsets=offsets, block_tokens=512),
+    )
+    running.advance(20.0)
+    seen = values(page(running.pools[ONE], "a"))
+    labels = "engine=0,model_name=llama"
+    assert seen[f"vllm:prefix_cache_queries_total{{{labels}}}"] == 2048
+    assert seen[f"vllm:prefix_cache_hits_total{{{labels}}}"] == 1024 - 16
+    by_source = "vllm:prompt_tokens_by_source_total"
+    assert seen[f"{by_source}{{{labels},source=local_cache_hit}}"] == 1024 - 16
+    assert seen[f"{by_source}{{{labels},source=local_compute}}"] == 1024 + 16
 
 
 def test_a_pod_serves_from_ready_to_gone() -> None:
