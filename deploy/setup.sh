@@ -63,7 +63,7 @@ echo "$here" >.venv/.made-in
 .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable . ||
   fail "the project itself could not be installed into .venv"
 # The simulator's compiled code is made once here, so that the first demo does not wait for the compiler.
-echo "setup: compiling the simulator's engine (once, about 15 s)" >&2
+echo "setup: compiling the simulator's engine (once, about 25 s)" >&2
 # With the default action Ctrl-C ends it without a traceback; the next make goes on from there.
 .venv/bin/python -c 'import runpy, signal
 signal.signal(signal.SIGINT, signal.SIG_DFL)
