@@ -28,7 +28,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 COMPILED_MODULES = (
     *("des.py", "records.py", "cache_entries.py", "prefix.py", "cache_storage.py"),
-    *("paging.py", "engine.py", "routing.py"),
+    *("paging.py", "batching.py", "engine.py", "routing.py"),
 )
 
 
