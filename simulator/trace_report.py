@@ -8,6 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from rich.table import Table
+from rich.text import Text
 
 from simulator.traces import Source
 from simulator.traces.summary import Lengths, Summary
@@ -17,11 +18,13 @@ _RATE, _PROMPT, _OUTPUT, _POISSON = "#0b5fa5", "#16a085", "#d35400", "#7f8c8d"
 
 def table(source: Source, summary: Summary) -> Table:
     """Return the figures as a table with a label and a value on each line."""
-    drawn = Table(title=source.traffic.name, title_justify="left", title_style="bold", box=None, show_header=False)
+    # Names and what stands in broken lines are shown as they are: they are no markup.
+    title = Text(source.traffic.name, style="bold")
+    drawn = Table(title=title, title_justify="left", box=None, show_header=False)
     drawn.add_column(style="dim", no_wrap=True)
     drawn.add_column()
     for label, value in _figures(source, summary):
-        drawn.add_row(label, value)
+        drawn.add_row(label, Text(value))
     return drawn
 
 

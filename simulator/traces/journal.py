@@ -52,7 +52,9 @@ def _policy(place: str, known: tuple[str, ...], wanted: str | None) -> str:
     if not known:
         raise TraceError(f"{place}: no entry of any policy; give the store of a controller that has run")
     if wanted is None:
-        raise TraceError(f"{place}: entries of {len(known)} policies ({names}); choose by --policy")
+        raise TraceError(
+            f"{place}: entries of {len(known)} policies ({names}); choose one by simulator trace convert --policy"
+        )
     if wanted not in known:
         raise TraceError(f"{place}: no entry of policy {wanted}; there are: {names}")
     return wanted

@@ -126,7 +126,10 @@ def counted_rows(place: str, rows: Iterator[Row], model: str | None) -> Counted:
             models.add(labels.get("model_name", ""))
             series[name][_key(labels)].append(samples)
     if len(models) > 1:
-        raise TraceError(f"{place}: series of {len(models)} models ({', '.join(sorted(models))}); choose by --model")
+        names = ", ".join(sorted(models))
+        raise TraceError(
+            f"{place}: series of {len(models)} models ({names}); choose one by simulator trace convert --model"
+        )
     missing = [names[0] for names in (FINISHED, PROMPTS, OUTPUTS) if not any(name in series for name in names)]
     if missing:
         of_model = "" if model is None else f" of model {model}"

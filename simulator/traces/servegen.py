@@ -111,7 +111,9 @@ def lengths_beside(place: str, path: Path, lengths: Path | None) -> Path:
     beside = path.with_name(path.name.replace("_rates", "_lengths"))
     found = beside if lengths is None else lengths
     if found == path or not found.is_file():
-        raise TraceError(f"{place}: no table of lengths at {found}; name it by --lengths")
+        raise TraceError(
+            f"{place}: no table of lengths at {found}; put it there, or name it by simulator trace convert --lengths"
+        )
     return found
 
 

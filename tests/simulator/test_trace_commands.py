@@ -171,6 +171,29 @@ def test_whatever_takes_a_trace_takes_every_form(tmp_path: Path) -> None:
     assert results[0]["result"] == results[1]["result"]
 
 
+def test_what_stands_in_a_file_is_no_markup(tmp_path: Path) -> None:
+    """Brackets in a name or in a broken line are shown, and end nothing."""
+    path = tmp_path / "[red]t[bold].csv"
+    path.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n2024-05-10 00:00:00,1,1\n2024-05-10 00:00:01,[/bold],1\n")
+    done = call("info", path)
+    assert done.exit_code == 0, done.output
+    assert "[red]t[bold]" in done.output
+    assert '"[/bold]"' in done.output
+
+
+def test_an_interruption_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the middle of writing: no file, no part of one, exit code 130 or an abort."""
+
+    def interrupted(path: Path, *_: object, **__: object) -> int:
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("simulator.trace_commands.write_traffic", interrupted)
+    done = call("convert", "azure-code-2023", tmp_path / "t.parquet")
+    assert done.exit_code == 130
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("command", ["info", "convert"])
 def test_help_teaches_by_example(command: str) -> None:
     """Each command's help has a line to copy."""

@@ -157,7 +157,7 @@ def test_one_model_of_several_is_chosen(tmp_path: Path) -> None:
     at = np.arange(0, 601, STEP_S)
     rows = [*pod_rows(steady(300, 600.0), at), *pod_rows(steady(200, 600.0), at, model_name="other")]
     path = export(tmp_path, answer(*rows))
-    with pytest.raises(TraceError, match=r"series of 2 models \(m, other\); choose by --model"):
+    with pytest.raises(TraceError, match=r"series of 2 models \(m, other\); choose one by .* --model"):
         open_trace(path)
     assert open_trace(path, Reading(model="other")).requests == 200
     with pytest.raises(TraceError, match=r"no series vllm:request_success_total and .* of model third; export"):
@@ -278,7 +278,7 @@ def test_a_store_that_tells_no_tokens_says_so(tmp_path: Path) -> None:
         for name in ("prod/a", "prod/b"):
             for entry in story(name):
                 opened.record(entry, None, spec())
-    with pytest.raises(TraceError, match=r"entries of 2 policies \(prod/a, prod/b\); choose by --policy"):
+    with pytest.raises(TraceError, match=r"entries of 2 policies \(prod/a, prod/b\); choose one by .* --policy"):
         open_trace(store)
     with pytest.raises(TraceError, match="no two samples of prompt tokens; export a counter"):
         open_trace(store, Reading(policy="prod/a"))

@@ -160,7 +160,7 @@ def test_the_table_of_lengths_is_found_or_asked_for(tmp_path: Path) -> None:
     """Beside the table of rates, or where --lengths says."""
     path = tables(tmp_path, "0,0,1,1,Gamma,1,1\n")
     moved = (tmp_path / "x_lengths.csv").rename(tmp_path / "elsewhere.csv")
-    with pytest.raises(TraceError, match=r"no table of lengths at .*x_lengths\.csv; name it by --lengths"):
+    with pytest.raises(TraceError, match=r"no table of lengths at .*x_lengths\.csv; put it there, or .* --lengths"):
         open_trace(path)
     assert open_trace(path, Reading(lengths=moved)).requests == 600
     moved.write_text(LENGTHS + "0,0,-1,1,1,1,1,1,1,1,1,1\n")
