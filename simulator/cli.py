@@ -96,9 +96,11 @@ def main() -> None:
     """Replay traffic against a modelled cluster, with the same decision code that runs in production.
 
     \b
-    simulator demo
-    simulator demo --seed 7 --cold-start 300
-    simulator demo --trace my-requests.csv --policy my-policy.yaml
+    simulator demo                                     the main job, on an hour of real traffic
+    simulator trace info monday.csv.gz                 what your traffic is like
+    simulator run mine.yaml monday.csv.gz              what your policy makes of it; simulator report out/run
+    simulator compare mine.yaml --trace monday.csv.gz  what the same attainment costs with HPA, KEDA, Knative
+    simulator tune mine.yaml --trace monday.csv.gz     which settings would keep the promise for less
     """  # noqa: D301 - click reads the backspace
 
 
