@@ -64,7 +64,7 @@ class Row:
 
     def cost(self, wanted: float) -> Cost:
         """Return what an attainment costs this peer."""
-        return cost(self.points, wanted)
+        return cost(self.points, wanted, whole=PEERS[self.peer].knob.whole)
 
 
 Evaluate = Callable[[Sequence[float]], Mapping[float, tuple[Result, ...]]]

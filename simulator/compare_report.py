@@ -12,10 +12,16 @@ from rich.table import Table
 from simulator.compare import WANTED, Case, Row
 from simulator.frontier import Cost, staircase
 from simulator.journalfile import whole
-from simulator.peers import PEERS
+from simulator.peers import PEERS, Style
 from simulator.provenance import cluster_json, faults_json, trace_digest, versions
 
-_COLORS = ("#0b5fa5", "#c0392b", "#7f8c8d", "#8e44ad", "#16a085", "#d35400", "#2c3e50", "#b7950b", "#a04000", "#1f618d")
+_COLORS = (
+    *("#0b5fa5", "#c0392b", "#e59866", "#8e44ad", "#16a085", "#d35400", "#2c3e50", "#b7950b"),
+    *("#e377c2", "#1f9d55", "#17becf", "#7f8c8d", "#6e2c00", "#5d6d7e"),
+)
+_BOUNDS = frozenset({"static", "oracle"})
+_LOWEST = 0.5
+"""The attainment at which the picture begins."""
 _LATE_LEAST = 1e-5  # Nothing late at all is drawn here.
 _HOURS = [step * 10.0**power for power in range(-2, 6) for step in (1, 1.5, 2, 3, 5, 7)]
 
@@ -36,7 +42,7 @@ def table(case: Case, rows: Sequence[Row], *, seeds: int) -> Table:
     drawn.add_column("autoscaler", no_wrap=True)
     for wanted in WANTED:
         drawn.add_column(f"{wanted:.1%}", justify="right", no_wrap=True)
-    drawn.add_column("setting", justify="right", no_wrap=True)
+    drawn.add_column("knob", justify="right", no_wrap=True)
     for row in rows:
         drawn.add_row(name(row), *(told(row.cost(wanted)) for wanted in WANTED), _setting(row))
     return drawn
@@ -93,7 +99,9 @@ def write_html(path: Path, case: Case, rows: Sequence[Row], *, seeds: int) -> No
 def figure(case: Case, rows: Sequence[Row], *, seeds: int) -> go.Figure:
     """Return the picture: accelerator-hours against attainment, every setting a point, the staircase a line."""
     drawn = go.Figure()
-    for row, color in zip(rows, _COLORS * (1 + len(rows) // len(_COLORS)), strict=False):
+    peers = list(dict.fromkeys(row.peer for row in rows))
+    for row in rows:
+        color = _COLORS[peers.index(row.peer) % len(_COLORS)]
         steps = staircase(row.points)
         points = {"x": [p.hours for p in row.points], "y": [_nines(p.attainment) for p in row.points]}
         knob = PEERS[row.peer].knob.name
@@ -105,19 +113,30 @@ def figure(case: Case, rows: Sequence[Row], *, seeds: int) -> go.Figure:
         )  # fmt: skip
         drawn.add_scatter(
             x=[p.hours for p in steps], y=[_nines(p.attainment) for p in steps], **legend, mode="lines",
-            line={"color": color, "width": 3 if row.peer == "ours" else 1.6, "shape": "hv"}, hoverinfo="skip",
+            line=_line(row, color), hoverinfo="skip",
         )  # fmt: skip
-    marks = (0.5, 0.8, 0.9, 0.95, *WANTED, 0.999, 0.9999, 1.0)
+    marks = (_LOWEST, 0.8, 0.9, 0.95, *WANTED, 0.999, 0.9999, 1.0)
     drawn.update_yaxes(
         title_text=f"attainment: {_promise(case)}", tickvals=[_nines(mark) for mark in marks],
-        ticktext=[f"{mark * 100:g} %" for mark in marks], range=[_nines(0.5), 5.1],
+        ticktext=[f"{mark * 100:g} %" for mark in marks], range=[_nines(_LOWEST), 5.1],
     )  # fmt: skip
+    hours = [point.hours for row in rows for point in row.points if point.attainment >= _LOWEST and point.hours > 0]
     drawn.update_xaxes(
-        title_text="accelerator-hours", type="log", tickvals=_HOURS, ticktext=[f"{hours:g}" for hours in _HOURS]
-    )
+        title_text="accelerator-hours", type="log", tickvals=_HOURS, ticktext=[f"{hours:g}" for hours in _HOURS],
+        range=[log10(0.95 * min(hours, default=1.0)), log10(1.05 * max(hours, default=100.0))],
+    )  # fmt: skip
     title = f"What attainment costs: {case.policy.metadata.name}, {_traffic(case, seeds)}"
-    drawn.update_layout(title={"text": title, "x": 0.01}, template="plotly_white", height=760, hovermode="closest")
+    drawn.update_layout(
+        title={"text": title, "x": 0.01}, template="plotly_white", height=760, hovermode="closest",
+        legend={"tracegroupgap": 0, "font": {"size": 11}},
+    )  # fmt: skip
     return drawn
+
+
+def _line(row: Row, color: str) -> dict[str, Any]:
+    """A color for each peer: dotted as its project ships it, solid as an expert sets it; bounds are dashed."""
+    dash = "dash" if row.peer in _BOUNDS else "dot" if row.style is Style.DEFAULT and row.peer != "ours" else "solid"
+    return {"color": color, "width": 3 if row.peer == "ours" else 1.6, "shape": "hv", "dash": dash}
 
 
 def _nines(attainment: float) -> float:

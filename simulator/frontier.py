@@ -50,8 +50,10 @@ def staircase(points: Iterable[Point]) -> tuple[Point, ...]:
     return tuple(steps)
 
 
-def cost(points: Sequence[Point], wanted: float, *, floor: float = 1e-6) -> Cost:
+def cost(points: Sequence[Point], wanted: float, *, whole: bool = False, floor: float = 1e-6) -> Cost:
     """Return what an attainment costs. ``floor`` stands for a share of late requests of 0 in the logarithm.
+
+    Of a knob that takes whole numbers alone (``whole``) nothing lies between two settings: there it is the step's cost.
 
     Raises:
         ValueError: no points.
@@ -67,7 +69,7 @@ def cost(points: Sequence[Point], wanted: float, *, floor: float = 1e-6) -> Cost
         return Cost(wanted=wanted, hours=reached.hours, best=best, knob=reached.knob, at_most=True)
     before = steps[steps.index(reached) - 1]
     low, high, here = (log(max(1 - value, floor)) for value in (before.attainment, reached.attainment, wanted))
-    share = 1.0 if high == low else min(1.0, (here - low) / (high - low))
+    share = 1.0 if whole or high == low else min(1.0, (here - low) / (high - low))
     hours = before.hours + share * (reached.hours - before.hours)
     return Cost(wanted=wanted, hours=hours, best=best, knob=reached.knob)
 

@@ -53,6 +53,15 @@ def test_a_cost_between_two_steps_is_read_in_the_logarithm_of_the_late_share() -
     assert exp((log(0.02) + log(0.005)) / 2) == pytest.approx(0.01)
 
 
+def test_between_two_whole_numbers_there_is_nothing() -> None:
+    """Nine replicas come to 93 %, ten to 99.9 %: 98 % costs ten, not nine and a half."""
+    tried = [Point(knob=9, hours=9.0, attainment=0.93), Point(knob=10, hours=10.0, attainment=0.999)]
+    assert cost(tried, 0.98, whole=True).hours == 10.0
+    between = cost(tried, 0.98).hours
+    assert between is not None
+    assert 9.0 < between < 10.0
+
+
 def test_what_is_never_reached_is_said_with_the_best_there_was() -> None:
     """A peer that reaches 0.97 at most has no cost for 0.99."""
     assert cost([peer(5.0)], 0.99) == Cost(wanted=0.99, hours=None, best=peer(5.0).attainment)
