@@ -17,7 +17,8 @@ from simulator.cli_run import report, run
 from simulator.cli_trace import trace as trace_group
 from simulator.cli_tune import tune
 
-_PLAIN = {"–": "-", "×": "x", "→": "->", "≤": "<=", "…": "...", "·": "."}
+_PLAIN = {"–": "-", "×": "x", "→": "->", "≤": "<=", "…": "...", "·": ".", "±": "+-"}
+_PLAIN |= dict(zip("▁▂▃▄▅▆▇█", "_.:-=+*#", strict=True))
 
 
 def _plain(error: UnicodeError) -> tuple[str, int]:

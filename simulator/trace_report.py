@@ -5,7 +5,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 from rich.table import Table
 from rich.text import Text
@@ -13,6 +15,8 @@ from rich.text import Text
 from simulator.traces import Source
 from simulator.traces.summary import Lengths, Summary
 
+_BARS = "▁▂▃▄▅▆▇█"
+_COLUMNS = 40
 _RATE, _PROMPT, _OUTPUT, _POISSON = "#0b5fa5", "#16a085", "#d35400", "#7f8c8d"
 
 
@@ -32,6 +36,7 @@ def _figures(source: Source, summary: Summary) -> Iterator[tuple[str, str]]:
     yield "form", source.form
     yield "requests", f"{summary.requests:,} in {_span(summary.span_s)}"
     yield "rate", f"{summary.mean_rps:,.3f} a second in the mean"
+    yield "over time", f"{sparkline(summary.curve.arrival_rps)} up to {summary.curve.arrival_rps.max():,.3g} a second"
     cv = summary.interarrival_cv
     yield "CV of distances", "unknown" if cv is None else f"{cv:.2f} (1: Poisson, more: bursts)"
     for window in summary.windows:
@@ -47,6 +52,13 @@ def _figures(source: Source, summary: Summary) -> Iterator[tuple[str, str]]:
         yield "prefix reuse", f"{summary.reuse.reused_ratio:.1%} of {blocks} were there before"
     for note in source.notes:
         yield "note", note
+
+
+def sparkline(values: NDArray[np.float64]) -> str:
+    """Return a line of bars from 0 to the highest value, the means of equal stretches of the values."""
+    means = [part.mean() for part in np.array_split(values, min(_COLUMNS, values.size))]
+    highest = max(*means, 1e-12)
+    return "".join(_BARS[min(len(_BARS) - 1, int(mean / highest * len(_BARS)))] for mean in means)
 
 
 def _lengths(lengths: Lengths) -> str:

@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from simulator.cli import main
-from simulator.traces import Trace, Traffic, load_trace, open_trace
+from simulator.trace_report import sparkline
+from simulator.traces import Trace, TraceError, Traffic, load_trace, open_trace
 from simulator.traces.summary import summarise
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "traces"
@@ -122,6 +123,21 @@ def test_info_prints_figures_and_draws_a_page(tmp_path: Path) -> None:
     assert (figures["requests"], figures["form"], figures["broken_lines"]) == (8819, "azure", 0)
     curve = figures["curve"]
     assert sum(curve["arrival_rps"][:-1]) * curve["width_s"] <= 8819
+
+
+def test_rate_over_time_is_drawn_in_the_terminal_too() -> None:
+    """Bars from nothing to the highest stretch; a terminal of old gets marks that it has."""
+    assert sparkline(np.array([0.0, 1.0, 2.0, 4.0])) == "▁▃▅█"
+    assert sparkline(np.zeros(3)) == "▁▁▁"
+    assert len(sparkline(np.arange(1000.0))) == 40
+    assert "▁" in call("info", "azure-code-2023").output
+
+
+def test_more_requests_than_memory_should_hold_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever needs all requests at once is told how to have fewer."""
+    monkeypatch.setattr("simulator.traces.pieces.MOST_IN_MEMORY", 8000)
+    with pytest.raises(TraceError, match="more than 8,000 requests, too many to hold at once; take a part"):
+        load_trace("azure-code-2023")
 
 
 def test_convert_writes_a_new_file_or_nothing(tmp_path: Path) -> None:

@@ -101,6 +101,14 @@ def test_mooncake_brings_its_prefix_blocks(tmp_path: Path) -> None:
     assert load_trace(plain).block_ids is None
 
 
+def test_a_broken_first_line_hides_no_form(tmp_path: Path) -> None:
+    """What the other lines are tells the form."""
+    good = mooncake(*((1000.5 * number, 10, 5, []) for number in range(5)))
+    source = open_trace(file_of(tmp_path, '{"timestamp": 0, "input_le\n' + good, "t.jsonl"))
+    assert (source.form, source.requests, source.broken) == ("mooncake", 5, 1)
+    assert "line 1:" in source.notes[0]
+
+
 def test_broken_lines_are_counted_and_named_and_refused_if_strict(tmp_path: Path) -> None:
     """A run goes on without lines that cannot be read; whoever must have all of them says --strict."""
     good = "".join(f"2024-05-10 00:00:{second:02}.5+00:00,{second},1\n" for second in range(10))
