@@ -50,11 +50,7 @@ def with_blocks_of(caches: PrefixCaches, first: int, trace: Trace) -> PrefixCach
     """
     if trace.block_offsets is None or trace.block_ids is None:
         return caches
-    if trace.block_tokens % BLOCK_TOKENS:
-        raise TraceError(
-            f"{trace.name}: prefix blocks of {trace.block_tokens} tokens; the engine's blocks hold {BLOCK_TOKENS}:"
-            f" give a multiple of that"
-        )
+    refuse_odd_blocks(trace)
     prompts = caches.prompts[first : first + len(trace)]
     tokens = np.maximum(trace.prompt_tokens.astype(np.int64), 1)
     full = -(-(tokens // BLOCK_TOKENS * BLOCK_TOKENS) // trace.block_tokens)
@@ -65,6 +61,19 @@ def with_blocks_of(caches: PrefixCaches, first: int, trace: Trace) -> PrefixCach
     keys = np.zeros(len(trace.block_ids), dtype=np.int64)
     chain_keys(keys, trace.block_ids, trace.block_offsets, tokens, trace.block_tokens)
     return caches._replace(keys=np.concatenate([caches.keys, keys]))
+
+
+def refuse_odd_blocks(trace: Trace) -> None:
+    """Refuse prefix blocks that cut a block of the engine in two.
+
+    Raises:
+        TraceError: they are not made of whole blocks of the engine.
+    """
+    if trace.block_tokens % BLOCK_TOKENS:
+        raise TraceError(
+            f"{trace.name}: prefix blocks of {trace.block_tokens} tokens; the engine's blocks hold {BLOCK_TOKENS}:"
+            f" give a multiple of that"
+        )
 
 
 @compiled

@@ -6,6 +6,7 @@ import click
 
 from autoscaler.core.policy import ScalingPolicy
 from simulator import clusterfile, inputs
+from simulator.cluster import Routing
 from simulator.compare import Case
 from simulator.demo import profile_of
 from simulator.inputfile import InputFileError
@@ -26,6 +27,7 @@ def case_of(
     joint: bool,
     cluster: Path | None,
     faults: Path | None,
+    routing: Routing,
 ) -> Case:
     """Return the case. ``coldstart_s`` None is what the cluster says, else the usual one.
 
@@ -44,6 +46,7 @@ def case_of(
         price_usd_per_hour=inputs.price_usd_per_hour(found.spec),
         cluster=nodes,
         faults=inputs.read_faults(faults, span_s=requests.span_s),
+        routing=routing,
     )
 
 

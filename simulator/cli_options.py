@@ -9,9 +9,19 @@ import click
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+ROUTINGS = ("least_outstanding", "round_robin", "random", "prefix_aware")
+
+
 def on_a_cluster(command: Command) -> Command:
-    """Add the options that say what starting a replica takes."""
+    """Add the options that say what starting a replica takes, and how requests come to replicas."""
     for option in (
+        click.option(
+            "--routing",
+            type=click.Choice(ROUTINGS),
+            default=ROUTINGS[0],
+            show_default=True,
+            help="How a replica is picked for a request.",
+        ),
         click.option(
             "--cluster",
             type=click.Path(path_type=Path),

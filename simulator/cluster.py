@@ -36,12 +36,13 @@ from simulator.traces import Trace, Traffic
 
 __all__ = ["Cluster", "ClusterError", "RequestTable", "Routing"]
 
-Routing = Literal["least_outstanding", "round_robin", "random"]
+Routing = Literal["least_outstanding", "round_robin", "random", "prefix_aware"]
 
 ROUTINGS: dict[Routing, int] = {
     "least_outstanding": gateway_code.LEAST_OUTSTANDING,
     "round_robin": gateway_code.ROUND_ROBIN,
     "random": gateway_code.RANDOM,
+    "prefix_aware": gateway_code.PREFIX_AWARE,
 }
 
 

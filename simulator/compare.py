@@ -13,6 +13,7 @@ from statistics import fmean
 from joblib import Parallel, delayed
 
 from autoscaler.core.policy import ScalingPolicy
+from simulator.cluster import Routing
 from simulator.demo import first_replicas, profile_of
 from simulator.faults import FaultPlan
 from simulator.frontier import Cost, Point, closer, cost, wider
@@ -37,6 +38,7 @@ class Case:
     ``faults`` are what goes wrong, for everybody the same.
     ``cluster`` are the nodes that replicas run on; where it says what a start takes, ``coldstart_s`` is what it usually
     comes to.
+    ``routing`` is how the gateway picks a replica for a request.
     """
 
     policy: ScalingPolicy
@@ -47,6 +49,7 @@ class Case:
     price_usd_per_hour: float | None
     faults: FaultPlan | None = None
     cluster: ModelledCluster | None = None
+    routing: Routing = "least_outstanding"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +98,7 @@ def scenario_of(case: Case, seed: int) -> Scenario:
         grace_s=spec.scale_down.drain_grace_seconds,
         faults=case.faults,
         cluster=case.cluster,
+        routing=case.routing,
     )
 
 

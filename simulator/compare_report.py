@@ -61,6 +61,7 @@ def as_json(case: Case, rows: Sequence[Row], *, seeds: Sequence[int]) -> dict[st
         "policy": case.policy.spec.model_dump(mode="json", by_alias=True),
         "promise": asdict(case.promise),
         "coldstart_s": case.coldstart_s,
+        "routing": case.routing,
         "seeds": list(seeds),
         "versions": versions(),
         **cluster_json(case.cluster),

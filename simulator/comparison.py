@@ -11,6 +11,7 @@ from rich.table import Table
 
 from simulator import compare_report, inputs
 from simulator.cases import case_of
+from simulator.cluster import Routing
 from simulator.compare import WANTED, Case, Row, carried, evaluator, point_of, swept
 from simulator.peers import PEERS
 from simulator.provenance import write_json
@@ -28,6 +29,7 @@ class Options:
     jobs: int | None
     faults: Path | None = None
     cluster: Path | None = None
+    routing: Routing = "least_outstanding"
 
 
 def compare(policy: Path, trace: str, carry_over: str | None, out: Path, options: Options) -> None:
@@ -56,7 +58,7 @@ def compare(policy: Path, trace: str, carry_over: str | None, out: Path, options
 def _case(policy: Path, trace: str, options: Options) -> Case:
     return case_of(
         policy, trace, copies=options.copies, coldstart_s=options.coldstart_s, joint=options.joint,
-        cluster=options.cluster, faults=options.faults,
+        cluster=options.cluster, faults=options.faults, routing=options.routing,
     )  # fmt: skip
 
 

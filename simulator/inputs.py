@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from tempfile import mkstemp
 
@@ -14,6 +15,7 @@ from autoscaler.footprint.prices import PriceListError, price_of
 from autoscaler.policyfile import parse
 from autoscaler.pricelist import shipped_prices
 from simulator import faultfile
+from simulator.cache_storage import refuse_odd_blocks
 from simulator.faults import FaultPlan
 from simulator.inputfile import InputFileError
 from simulator.traces import SLOW_FORMS, Reading, Source, Trace, TraceError, Traffic, in_memory, open_trace
@@ -76,6 +78,9 @@ def read_requests(name_or_path: str) -> Trace | Traffic:
         raise click.ClickException(
             f"{name_or_path}: {source.traffic.span_s:.0f} s of traffic; give ten minutes or more"
         )
+    with told_errors():
+        for piece in islice(source.traffic.pieces(), 1):
+            refuse_odd_blocks(piece)
     if source.requests is None or source.requests > IN_MEMORY_MOST:
         if source.form in SLOW_FORMS:
             faster = f"simulator trace convert {name_or_path} OUT.parquet"

@@ -8,6 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from simulator.faults import FaultPlan
 from simulator.journalfile import whole
 from simulator.modelled_cluster import ModelledCluster
@@ -17,13 +19,19 @@ _PACKAGES = ("inference-autoscaler", "numpy", "numba")
 
 
 def trace_digest(trace: Trace | Traffic) -> str:
-    """Return 16 hex digits that stand for a trace's times and lengths, whatever pieces they come in."""
-    times, prompts, outputs = (hashlib.sha256() for _ in range(3))
+    """Return 16 hex digits that stand for a trace's times, lengths and prefix blocks, whatever pieces they come in."""
+    times, prompts, outputs, counts, ids = (hashlib.sha256() for _ in range(5))
+    block_tokens = 0
     for piece in traffic_of(trace).pieces():
         times.update(piece.arrival_s.tobytes())
         prompts.update(piece.prompt_tokens.tobytes())
         outputs.update(piece.output_tokens.tobytes())
-    return hashlib.sha256(times.digest() + prompts.digest() + outputs.digest()).hexdigest()[:16]
+        if piece.block_offsets is not None and piece.block_ids is not None:
+            block_tokens = piece.block_tokens
+            counts.update(np.diff(piece.block_offsets).tobytes())
+            ids.update(piece.block_ids.tobytes())
+    parts = [times, prompts, outputs] + ([counts, ids] if block_tokens else [])
+    return hashlib.sha256(b"".join(part.digest() for part in parts)).hexdigest()[:16]
 
 
 def versions() -> dict[str, str]:

@@ -12,7 +12,7 @@ from autoscaler.core.decision import Decision
 from autoscaler.core.signals import Signals
 from autoscaler.driver import Decider, Driver
 from autoscaler.journal import Entry, Outcome, OutcomeStatus
-from simulator.cluster import Cluster
+from simulator.cluster import Cluster, Routing
 from simulator.faults import FaultPlan, Occurrence
 from simulator.modelled_cluster import ModelledCluster
 from simulator.profiles import EngineProfile
@@ -34,6 +34,7 @@ class Scenario:
     decider that is switched on together with the traffic would take the filling of empty engines for a trend.
     ``faults`` are what goes wrong; None: nothing.
     ``cluster`` are the nodes on which replicas run; None: there is always room.
+    ``routing`` is how the gateway picks a replica for a request.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Scenario:
     first_tick_s: float = 60.0
     cluster: ModelledCluster | None = None
     faults: FaultPlan | None = None
+    routing: Routing = "least_outstanding"
 
     def occurrences(self) -> tuple[Occurrence, ...]:
         """Return what goes wrong, by its beginning: it follows from the seed and from nothing that a decider does."""
@@ -78,6 +80,7 @@ class SimulatedWorld:
             traffic=None if whole is not None else traffic_of(trace),
             on_ended=on_ended or (lambda _: None),
             initial_replicas=scenario.initial_replicas,
+            routing=scenario.routing,
             grace_s=scenario.grace_s,
             nodes=self.nodes,
             needs=None if cluster is None else cluster.needs(scenario.profile),

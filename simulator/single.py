@@ -23,6 +23,7 @@ from autoscaler.journal import Entry
 from autoscaler.report import report as journal_report
 from simulator import inputs, journalfile, run_report
 from simulator.cases import case_of
+from simulator.cluster import Routing
 from simulator.compare import Case, scenario_of
 from simulator.peers import PEERS, Style
 from simulator.provenance import cluster_json, faults_json, trace_digest, versions, write_json
@@ -46,6 +47,7 @@ class Options:
     joint: bool
     faults: Path | None = None
     cluster: Path | None = None
+    routing: Routing = "least_outstanding"
 
 
 def run(policy: Path, trace: str, out: Path, options: Options) -> None:
@@ -56,7 +58,7 @@ def run(policy: Path, trace: str, out: Path, options: Options) -> None:
     """
     case = case_of(
         policy, trace, copies=options.copies, coldstart_s=options.coldstart_s, joint=options.joint,
-        cluster=options.cluster, faults=options.faults,
+        cluster=options.cluster, faults=options.faults, routing=options.routing,
     )  # fmt: skip
     folder = inputs.new_folder(out)
     try:
@@ -97,6 +99,7 @@ def _kept(folder: Path, policy: Path, case: Case, options: Options) -> Result:
         "peer": {"name": options.peer, "style": options.style, "knob": knob, "upstream": peer.upstream},
         "seed": options.seed,
         "coldstart_s": case.coldstart_s,
+        "routing": case.routing,
         "promise": asdict(case.promise),
         "versions": versions(),
         "result": result.as_json(),

@@ -23,6 +23,7 @@ from ruamel.yaml import YAML
 
 from simulator import inputs, tune
 from simulator.cases import case_of
+from simulator.cluster import Routing
 from simulator.compare import Case
 from simulator.journalfile import whole
 from simulator.provenance import cluster_json, faults_json, trace_digest, versions, write_json
@@ -44,6 +45,7 @@ class Options:
     resume: bool
     faults: Path | None = None
     cluster: Path | None = None
+    routing: Routing = "least_outstanding"
 
 
 def run(policy: Path, trace: str, out: Path, options: Options) -> None:
@@ -54,7 +56,7 @@ def run(policy: Path, trace: str, out: Path, options: Options) -> None:
     """
     case = case_of(
         policy, trace, copies=options.copies, coldstart_s=options.coldstart_s, joint=options.joint,
-        cluster=options.cluster, faults=options.faults,
+        cluster=options.cluster, faults=options.faults, routing=options.routing,
     )  # fmt: skip
     train, test = tune.split(case)
     folder = _folder(out, _task(case, options), resume=options.resume)
@@ -89,6 +91,7 @@ def _task(case: Case, options: Options) -> dict[str, Any]:
         "seeds": options.seeds,
         "seed": options.seed,
         "coldstart_s": case.coldstart_s,
+        "routing": case.routing,
         "joint": options.joint,
         **faults_json(case.faults),
         **cluster_json(case.cluster),

@@ -164,7 +164,7 @@ def test_busy_and_idle_sum_to_the_life_of_a_replica() -> None:
     assert np.all(lives["busy_s"] <= np.fmin(lives["deleted_s"], 700.0) - lives["ready_s"] + 1e-9)
 
 
-@pytest.mark.parametrize("routing", ["least_outstanding", "round_robin", "random"])
+@pytest.mark.parametrize("routing", ["least_outstanding", "round_robin", "random", "prefix_aware"])
 def test_every_routing_serves_all_and_uses_every_replica(routing: Routing) -> None:
     """Each policy spreads the load; least outstanding keeps queues shortest."""
     trace = load_trace("azure-conv-2023").slice(0, 900)

@@ -13,6 +13,7 @@ from simulator.outcomes import Promise, RequestTally
 from simulator.records import RequestStatus
 from simulator.results import RequestTable
 from simulator.traces import Trace, Traffic
+from tests.simulator.prefix_traces import conversations
 from tests.simulator.simulated_pools import FIXED_120_S, EngineNumbers, engine, engines, pool, random_trace
 
 PROMISE = Promise(ttft_s=1.0, tpot_s=0.05)
@@ -63,13 +64,14 @@ def column(tables: list[RequestTable], name: str) -> NDArray[np.float64]:
     seed=st.integers(0, 10_000),
     piece=st.integers(1, 40),
     replicas=st.lists(st.integers(0, 4), min_size=1, max_size=12),
-    routing=st.sampled_from(["least_outstanding", "round_robin", "random"]),
+    routing=st.sampled_from(["least_outstanding", "round_robin", "random", "prefix_aware"]),
+    named=st.booleans(),
 )
 def test_pieces_change_nothing_not_even_a_bit(
-    numbers: EngineNumbers, seed: int, piece: int, replicas: list[int], routing: Routing
+    numbers: EngineNumbers, seed: int, piece: int, replicas: list[int], routing: Routing, named: bool
 ) -> None:
     """Whole or in pieces of any size: the same replicas, counters and requests, through holds, drains and evictions."""
-    trace = random_trace(seed, 120)
+    trace = conversations(seed, 120, 48) if named else random_trace(seed, 120)
     one = whole(trace, numbers, routing, replicas=replicas[0])
     other, ended = streamed(trace, numbers, routing, piece=piece, replicas=replicas[0])
     for tick, wanted in enumerate(replicas * 3, start=1):

@@ -1,7 +1,5 @@
 """The prefix cache: what prompts share is computed once, stays until memory is needed, and nothing is counted twice."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +9,7 @@ from simulator.cluster import Cluster
 from simulator.records import BLOCK_TOKENS, PrefixCaches, Records
 from simulator.results import RequestTable
 from simulator.traces import Trace, TraceError, Traffic
+from tests.simulator.prefix_traces import conversations, with_blocks
 from tests.simulator.reference_engine import NaiveEngine
 from tests.simulator.simulated_pools import (
     FIXED_120_S,
@@ -19,41 +18,10 @@ from tests.simulator.simulated_pools import (
     engine,
     engines,
     pool,
-    random_trace,
     requests,
 )
 
 A, B, C = 0.0115, 70e-6, 35e-6
-CONVERSATIONS = 6
-
-
-def with_blocks(trace: Trace, ids: list[list[int]], block_tokens: int) -> Trace:
-    """A trace whose prompts are cut into these blocks."""
-    return replace(
-        trace,
-        block_offsets=np.concatenate([[0], np.cumsum([len(row) for row in ids])]).astype(np.int64),
-        block_ids=np.array([block for row in ids for block in row], dtype=np.int64),
-        block_tokens=block_tokens,
-    )
-
-
-def conversations(seed: int, size: int, block_tokens: int, *, span_s: float = 30.0) -> Trace:
-    """Random requests of a few conversations: each prompt follows its conversation's text up to a point, then its own.
-
-    Lengths are often whole blocks, where the last token's block may be found in the cache.
-    """
-    trace = random_trace(seed, size, span_s=span_s)
-    rng = np.random.default_rng(seed)
-    whole = rng.random(size) < 0.3
-    tokens = np.where(whole, np.maximum(trace.prompt_tokens // 16 * 16, 16), trace.prompt_tokens).astype(np.int32)
-    ids = []
-    for index, prompt in enumerate(tokens):
-        count = -(-int(prompt) // block_tokens)
-        shared = int(rng.integers(0, count + 1)) if rng.random() < 0.7 else count
-        conversation = int(rng.integers(0, CONVERSATIONS))
-        own = [10**6 + index * 10**4 + i for i in range(count - shared)]
-        ids.append([conversation * 10**3 + i for i in range(shared)] + own)
-    return with_blocks(replace(trace, prompt_tokens=tokens), ids, block_tokens)
 
 
 def counters(cluster: Cluster) -> Records:
