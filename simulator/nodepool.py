@@ -28,6 +28,7 @@ from simulator.nodeevents import Agenda, Due, Happening, NodeFault, PaidNodes, W
 from simulator.nodes import Key, Needs, Node, NodeGroup
 from simulator.nodescaling import NodeScaling, Packing, choose_node, empty_until, growth, leaving, uncovered
 from simulator.nodestarts import Starts, next_transfer_s
+from simulator.placedstarts import PlacedStart
 from simulator.startup import StartupTimes
 
 
@@ -47,6 +48,8 @@ class NodePool:
         self.nodes: dict[int, Node] = {}
         """The nodes that exist, those on their way included, by number: oldest first."""
         self.gone: list[Node] = []
+        self.starts: list[PlacedStart] = []
+        """What starts came to, in the order in which they were Ready."""
         self._seed = seed
         self._packing = packing
         self._scaling = scaling or NodeScaling()
@@ -264,7 +267,7 @@ class NodePool:
 
     def _ready(self, key: Key) -> Iterator[Happening]:
         if key in self._starts:
-            self._starts.forget(key, self.now_s)
+            self.starts.append(self._starts.finish(key, self.now_s))
             yield self._told(What.READY, key)
 
     def _release(self, key: Key) -> Iterator[Happening]:

@@ -17,6 +17,7 @@ from math import inf
 from simulator.distributions import uniforms
 from simulator.nodeevents import Agenda, Due
 from simulator.nodes import Key, Needs, Node, Tier
+from simulator.placedstarts import ImageCame, PlacedStart, Room
 from simulator.startup import StartupTimes
 
 _PULL = -1
@@ -34,6 +35,36 @@ class Start:
     told: bool = False
     wake_s: float | None = None
     """Seconds to wake, drawn; None for one that is started from nothing."""
+    scheduled_s: float = inf
+    started_s: float = inf
+    loaded_s: float = inf
+    image: ImageCame | None = None
+    weights: Tier | None = None
+
+    def placed(self, key: Key, node: Node, ready_s: float) -> PlacedStart:
+        """Return what the start came to."""
+        pool, replica_id = key
+        return PlacedStart(
+            pool=pool,
+            replica_id=replica_id,
+            node=node.number,
+            group=node.group.name,
+            ordered_s=self.ordered_s,
+            scheduled_s=self.scheduled_s,
+            started_s=self.started_s,
+            loaded_s=self.loaded_s,
+            ready_s=ready_s,
+            room=self._room(node),
+            image=self.image,
+            weights=self.weights,
+            woken=self.wake_s is not None,
+        )
+
+    def _room(self, node: Node) -> Room:
+        placeable_s = self.ordered_s + self.times.schedule_s
+        if self.scheduled_s <= placeable_s:
+            return Room.FOUND
+        return Room.PROVISIONED if node.ready_s > placeable_s else Room.FREED
 
 
 class Starts:
@@ -65,10 +96,17 @@ class Starts:
                 link.cancel(key, at_s)
         return start
 
+    def finish(self, key: Key, at_s: float) -> PlacedStart:
+        """The replica is Ready: return what its start came to."""
+        start = self._starts.pop(key)
+        if start.node is None:
+            raise AssertionError(f"{key} is ready on no node")
+        return start.placed(key, start.node, at_s)
+
     def place(self, key: Key, node: Node, at_s: float) -> None:
         """Begin the pull on a node."""
         start = self._starts[key]
-        start.node = node
+        start.node, start.scheduled_s = node, at_s
         sleep = start.needs.sleep
         if sleep is not None and node.take_up(start.needs):
             (u,) = uniforms(self._seed, "wake", *key)
@@ -76,6 +114,8 @@ class Starts:
             self._agenda.enter(at_s, Due.STARTED, key)
             return
         image, link = start.needs.image, node.links.get(Tier.REGISTRY)
+        if image is not None:
+            start.image = ImageCame.CACHED if image.name in node.disk else ImageCame.PULLED
         if image is None or link is None or image.name in node.disk:
             self._agenda.enter(at_s + start.times.pull_s, Due.STARTED, key)
             return
@@ -91,9 +131,11 @@ class Starts:
         if node is None:
             raise AssertionError(f"{key} started on no node")
         node.keep_image(needs.image)
-        link = node.links.get(node.tier_of(needs))
+        start.started_s = at_s
         has_weights = start.wake_s is not None and needs.sleep is not None and needs.sleep.keeps_weights
-        if needs.weights is None or link is None or has_weights:
+        start.weights = None if needs.weights is None or has_weights else node.tier_of(needs)
+        link = None if start.weights is None else node.links.get(start.weights)
+        if needs.weights is None or link is None:
             self._loaded_at(start, key, at_s)
         else:
             link.begin(key, needs.weights.gigabytes, at_s)
@@ -101,6 +143,7 @@ class Starts:
     def warm_up(self, key: Key, at_s: float) -> None:
         """The weights are loaded: what is left is drawn."""
         start = self._starts[key]
+        start.loaded_s = at_s
         left_s = start.times.warmup_s if start.wake_s is None else start.wake_s
         self._agenda.enter(at_s + left_s, Due.READY, key)
 

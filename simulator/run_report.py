@@ -36,6 +36,7 @@ td.number { text-align: right; font-variant-numeric: tabular-nums; } th { color:
 </style></head><body>
 <h1>$title</h1>
 $facts
+$starts
 $figure
 <div id="why"><p class="dim">Click a point of the replicas' plot: why was it decided so?</p></div>
 <p class="dim">$source</p>
@@ -78,6 +79,7 @@ def page(facts: dict[str, Any], policy: ScalingPolicy, entries: Sequence[Entry])
     return _PAGE.substitute(
         title=escape(title),
         facts=_facts(facts),
+        starts=_starts(facts["result"].get("starts", ())),
         figure=drawn.to_html(include_plotlyjs=True, full_html=False, div_id="run", config={"displaylogo": False}),
         # "</" would end the script where a text holds it.
         decisions=json.dumps([_decision(entry) for entry in entries]).replace("</", "<\\/"),
@@ -170,6 +172,20 @@ def _facts(facts: dict[str, Any]) -> str:
     )
     cells = "".join(f"<th>{escape(label)}</th>" for label, _ in shown)
     return f"<table><tr>{cells}</tr><tr>{''.join(f'<td>{escape(value)}</td>' for _, value in shown)}</tr></table>"
+
+
+def _starts(ways: Sequence[Mapping[str, Any]]) -> str:
+    """On nodes: how many starts found what, and what that took."""
+    if not ways:
+        return ""
+    heading = "".join(f"<th>{one}</th>" for one in ("room", "image", "weights from", "starts", "median", "longest"))
+    rows = "".join(
+        f"<tr><td>{escape(way['room'])}</td><td>{escape(way['image'] or '–')}</td><td>{escape(way['weights'] or '–')}"
+        f'</td><td class="number">{way["starts"]:,}</td><td class="number">{way["median_s"]:.1f} s</td>'
+        f'<td class="number">{way["longest_s"]:.1f} s</td></tr>'
+        for way in ways
+    )
+    return f"<details><summary>starts on nodes</summary><table><tr>{heading}</tr>{rows}</table></details>"
 
 
 def _decision(entry: Entry) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """What ``simulator run`` and ``simulator report`` do: one contender on one trace, kept as a folder, told as a page.
 
 A run's folder holds ``run.json`` (what it follows from and what it came to), ``journal.jsonl.gz`` (every tick: what was
-seen, what was decided and why, what came of it), and ``policy.yaml`` and ``cluster.yaml`` as they were. It appears
-whole or not at all, and the same (trace, policy, cluster, seed, versions) give the same bytes.
+seen, what was decided and why, what came of it), and ``policy.yaml`` and ``cluster.yaml`` as they were; with nodes also
+``starts.csv``, why each start took what it took. It appears whole or not at all, and the same (trace, policy, cluster,
+seed, versions) give the same bytes.
 """
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,17 +22,18 @@ from autoscaler.core.policy import ScalingPolicy
 from autoscaler.footprint.ledger import apportion
 from autoscaler.journal import Entry
 from autoscaler.report import report as journal_report
-from simulator import inputs, journalfile, run_report
+from simulator import inputs, journalfile, placedstarts, run_report
 from simulator.cases import case_of
 from simulator.cluster import Routing
 from simulator.compare import Case, scenario_of
 from simulator.peers import PEERS, Style
+from simulator.placedstarts import PlacedStart
 from simulator.provenance import cluster_json, faults_json, trace_digest, versions, write_json
 from simulator.tables import dollars, seconds
 from simulator.trial import Result, run_trial
 
 JOURNAL, FACTS, POLICY = "journal.jsonl.gz", "run.json", "policy.yaml"
-CLUSTER, FAULTS = "cluster.yaml", "faults.yaml"
+CLUSTER, FAULTS, STARTS = "cluster.yaml", "faults.yaml", "starts.csv"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +93,7 @@ def _kept(folder: Path, policy: Path, case: Case, options: Options) -> Result:
     shutil.copyfile(policy, folder / POLICY)
     if options.cluster is not None:
         shutil.copyfile(options.cluster, folder / CLUSTER)
+        placedstarts.write_csv(folder / STARTS, result.starts)
     if options.faults is not None:
         shutil.copyfile(options.faults, folder / FAULTS)
     facts: dict[str, Any] = {
@@ -154,6 +157,20 @@ def _tables(result: Result, folder: Path, policy: ScalingPolicy, case: Case) -> 
     footprint.add_column("held", justify="right")
     footprint.add_row(*map(str, parts), str(sum(parts)))
     yield footprint
+    if result.starts:
+        yield _starts(result.starts)
+
+
+def _starts(starts: Iterable[PlacedStart]) -> Table:
+    table = Table(title="starts on nodes", title_justify="left", box=None)
+    for name in ("room", "image", "weights from"):
+        table.add_column(name)
+    for name in ("starts", "median s", "longest s"):
+        table.add_column(name, justify="right")
+    for way in placedstarts.ways(starts):
+        counts = (f"{way.starts:,}", f"{way.median_s:.1f}", f"{way.longest_s:.1f}")
+        table.add_row(way.room, way.image or "-", way.weights or "-", *counts)
+    return table
 
 
 def _paid(result: Result) -> Iterator[tuple[str, str]]:

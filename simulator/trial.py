@@ -5,7 +5,7 @@ instant a device is assigned to a replica to the instant it is given back, whate
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from autoscaler.core.policy import PolicySpec
 from autoscaler.journal import Entry, OutcomeStatus
 from simulator.nodeevents import PaidNodes
 from simulator.outcomes import Outcomes, Promise, RequestTally
+from simulator.placedstarts import PlacedStart, ways
 from simulator.records import Records
 from simulator.run import Contender, Scenario, SimulatedWorld, run
 from simulator.telemetry import EPOCH_AT
@@ -40,13 +41,17 @@ class Result:
     opening_s: float
     paid: PaidNodes | None = None
     """What the nodes came to, what they hold empty included; None where there are no nodes."""
+    starts: tuple[PlacedStart, ...] = ()
+    """The starts on nodes that came to Ready, in that order."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as plain values; without nodes nothing is said of them."""
-        told = asdict(self)
+        """Return it as plain values, starts by the way that they went; without nodes nothing is said of them."""
+        told = asdict(replace(self, starts=()))
+        del told["starts"]
         if self.paid is None:
             del told["paid"]
-        return told
+            return told
+        return told | {"starts": [asdict(way) for way in ways(self.starts)]}
 
 
 def promise_of(spec: PolicySpec, *, joint: bool) -> Promise:
@@ -89,6 +94,7 @@ def run_trial(
         peak_replicas=peak,
         opening_s=opening_s,
         paid=None if world.nodes is None else world.nodes.nodes.paid(),
+        starts=() if world.nodes is None else tuple(world.nodes.nodes.starts),
     )
 
 
