@@ -29,6 +29,11 @@ class Kind(StrEnum):
     PARTIAL_METRICS = "partialMetrics"
     COUNTER_RESET = "counterReset"
     DELAYED_SCRAPES = "delayedScrapes"
+    SCALE_CONFLICT = "scaleConflict"
+    SCALE_REFUSED = "scaleRefused"
+    SLOW_API = "slowApi"
+    CONTROLLER_RESTART = "controllerRestart"
+    LEADER_CHANGE = "leaderChange"
 
 
 class Series(StrEnum):
@@ -123,6 +128,44 @@ class DelayedScrapes(Lasting):
     lag_seconds: float = Field(gt=0, le=86_400, description="seconds that samples come late, e.g. 60.")
 
 
+class ScaleConflict(Lasting):
+    """A share of the writes to /scale meets an object that somebody else has changed since it was read (409)."""
+
+    share: float = SHARE
+
+
+class ScaleRefused(Lasting):
+    """The API server refuses every write to /scale (403)."""
+
+
+class SlowApi(Lasting):
+    """The API server takes its time: a write counts so much later, and beyond 3 s nothing is answered in time."""
+
+    delay_seconds: float = Field(gt=0, le=600, description="seconds that each request takes, e.g. 2.")
+
+
+class ControllerRestart(Fault):
+    """The controller ends, and another one takes up its memory from the journal after some seconds without ticks."""
+
+    down_seconds: float = Field(30.0, gt=0, le=604_800)
+
+    @property
+    def lasts_s(self) -> float:
+        """How long nobody ticks."""
+        return self.down_seconds
+
+
+class LeaderChange(Fault):
+    """The leader is gone: a follower, which has decided along, may not write until the lease has run out."""
+
+    lease_seconds: float = Field(17.0, gt=0, le=3600)
+
+    @property
+    def lasts_s(self) -> float:
+        """How long nobody may write."""
+        return self.lease_seconds
+
+
 MODELS: dict[Kind, type[Fault]] = {
     Kind.TARGET_DOWN: TargetDown,
     Kind.PROMETHEUS_DOWN: PrometheusDown,
@@ -131,6 +174,11 @@ MODELS: dict[Kind, type[Fault]] = {
     Kind.PARTIAL_METRICS: PartialMetrics,
     Kind.COUNTER_RESET: CounterReset,
     Kind.DELAYED_SCRAPES: DelayedScrapes,
+    Kind.SCALE_CONFLICT: ScaleConflict,
+    Kind.SCALE_REFUSED: ScaleRefused,
+    Kind.SLOW_API: SlowApi,
+    Kind.CONTROLLER_RESTART: ControllerRestart,
+    Kind.LEADER_CHANGE: LeaderChange,
 }
 
 

@@ -14,6 +14,8 @@ from autoscaler.driver import Decider, Driver
 from autoscaler.journal import Entry, Outcome, OutcomeStatus
 from simulator.cluster import Cluster, Routing
 from simulator.faults import FaultPlan, Occurrence
+from simulator.faults_controller import ControllerFaults
+from simulator.faults_scale import ScaleFaults
 from simulator.modelled_cluster import ModelledCluster
 from simulator.profiles import EngineProfile
 from simulator.results import RequestTable
@@ -88,6 +90,8 @@ class SimulatedWorld:
         )
         self._kv_tokens = scenario.profile.kv_tokens
         self._faults = scenario.occurrences()
+        self._scale_faults = ScaleFaults(self._faults)
+        self._on_the_way: list[tuple[float, int]] = []
         self.see_through(scenario.scraping)
 
     def see_through(self, scraping: Scraping) -> None:
@@ -96,16 +100,33 @@ class SimulatedWorld:
 
     def observe(self, at: float) -> Signals:
         """Let the pool live until an instant and return what is seen then."""
-        self._telemetry.advance(at - EPOCH_AT)
-        return self._telemetry.signals()
+        at_s = at - EPOCH_AT
+        for due_s, count in self._on_the_way:
+            # A write that is slow has been waited for: it counts before the next look.
+            self._telemetry.advance(min(due_s, at_s))
+            self.cluster.set_replicas(count)
+        self._on_the_way.clear()
+        self._telemetry.advance(at_s)
+        return self._scale_faults.told(self._telemetry.signals(), at_s)
 
     def scale(self, decision: Decision) -> Outcome:
         """Set the replicas, as a write to /scale does."""
-        before = decision.spec_replicas
+        before, at_s = decision.spec_replicas, self.cluster.now_s
+        failure = self._scale_faults.failure(decision, at_s)
+        if failure is not None:
+            return failure
         if not decision.moves or decision.target is None:
             return Outcome(status=OutcomeStatus.UNCHANGED, replicas_before=before, replicas_after=before)
-        self.cluster.set_replicas(decision.target)
+        counts_at_s = self._scale_faults.counts_at_s(at_s)
+        if counts_at_s > at_s:
+            self._on_the_way.append((counts_at_s, decision.target))
+        else:
+            self.cluster.set_replicas(decision.target)
         return Outcome(status=OutcomeStatus.SCALED, replicas_before=before, replicas_after=decision.target)
+
+    def restarted(self) -> None:
+        """Go on with a new process as the one that looks and writes."""
+        self._scale_faults.restarted()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +164,7 @@ def run(
         world=world,
         record=lambda entry, memory: seen.append((entry, memory)),
     )
+    controller = ControllerFaults(scenario.occurrences(), first=contender.memory, epoch_at=EPOCH_AT)
     at, end_at = EPOCH_AT + scenario.first_tick_s, EPOCH_AT + scenario.trace.span_s
     while True:
         next_at = driver.step(at)
@@ -150,4 +172,8 @@ def run(
         seen.clear()
         if at >= end_at:
             return
+        restart = controller.restart(at, next_at, driver.memory)
+        if restart is not None:
+            world.restarted()
+            next_at, driver.memory = restart.at, restart.memory
         at = next_at

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from autoscaler.adapters.store import Fault, Retention, Store, StoreError, Tick
-from autoscaler.controller.book import MEMORY_FRESH_S, WAITING_MAX, Book
+from autoscaler.controller.book import WAITING_MAX, Book
 from autoscaler.core.decide import Memory, decide, initial
 from autoscaler.core.policy import PolicySpec
 from autoscaler.core.signals import Signals
 from autoscaler.journal import Entry, Outcome, OutcomeStatus, digest
+from autoscaler.recall import MEMORY_FRESH_S
 
 SPEC = PolicySpec.model_validate(
     {

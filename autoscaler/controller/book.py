@@ -9,15 +9,14 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from autoscaler.adapters.store import Retention, Store, StoreError, Tick
 from autoscaler.core.decide import Memory
 from autoscaler.core.signals import Replica
+from autoscaler.recall import recalled
 
 logger = logging.getLogger(__name__)
 
-MEMORY_FRESH_S = 600.0
 WAITING_MAX = 2_000
 PRUNE_EVERY_S = 600.0
 
@@ -58,21 +57,18 @@ class Book:
             self.on_trouble(0)
 
     def recall(self, policy: str, first: Memory) -> Memory:
-        """Return a policy's newest memory, if it is fresh; else ``first`` with the cold starts learnt so far.
+        """Return what is taken up of a policy's newest memory (``autoscaler/recall.py``), else ``first``.
 
-        How long starts take is not forgotten over a night without a controller; demand is. Never raises.
+        Never raises.
         """
         try:
             remembered = None if self._store is None else self._store.newest_memory(policy, Memory)
         except StoreError as error:
             self._tell(str(error))
             remembered = None
-        if remembered is None or remembered.at > self._wall():
+        if remembered is None:
             return first
-        if self._wall() - remembered.at <= MEMORY_FRESH_S:
-            return remembered.memory
-        same_prior = remembered.memory.coldstart.prior_s == first.coldstart.prior_s
-        return replace(first, coldstart=remembered.memory.coldstart) if same_prior else first
+        return recalled(remembered.memory, age_s=self._wall() - remembered.at, first=first)
 
     def replicas(self, policy: str) -> tuple[Replica, ...]:
         """Return the replicas as the newest entry of a policy has them. Never raises."""
