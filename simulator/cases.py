@@ -45,7 +45,11 @@ def case_of(
         promise=promise_of(found.spec, joint=joint),
         price_usd_per_hour=inputs.price_usd_per_hour(found.spec),
         cluster=nodes,
-        faults=inputs.read_faults(faults, span_s=requests.span_s),
+        faults=inputs.read_faults(
+            faults,
+            span_s=requests.span_s,
+            groups=None if nodes is None else [group.name for group in nodes.groups],
+        ),
         routing=routing,
     )
 

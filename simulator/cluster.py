@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator import routing as gateway_code
+from simulator.faults_replicas import ReplicaFaults
 from simulator.intake import Intake
 from simulator.lifecycle import ClusterError, Lifecycle
 from simulator.lives import lives_at, starting_intervals
@@ -65,6 +66,7 @@ class Cluster:
         nodes: SharedNodes | None = None,
         needs: Needs | None = None,
         name: str = "pool",
+        faults: ReplicaFaults | None = None,
     ) -> None:
         """Make a pool with `initial_replicas` ready at time 0 and the requests of a `trace` or of `traffic` to come.
 
@@ -87,6 +89,7 @@ class Cluster:
             grace_s=grace_s,
             stepwise=stepwise,
             tenancy=None if nodes is None else _tenancy(nodes, name, needs),
+            faults=faults,
             intake=None if traffic is None else Intake(traffic, on_ended),
         )
         self._clock: Lifecycle | SharedNodes = self._lifecycle
@@ -152,6 +155,18 @@ class Cluster:
             ClusterError: no such replica.
         """
         self._lifecycle.remove(replica_id)
+
+    def crash_replica(self, replica_id: int, *, ready_s: float, lost: bool) -> None:
+        """End the engine of a ready replica now, and its requests (lost, or started anew); it serves again at ready_s.
+
+        Raises:
+            ClusterError: no such replica.
+        """
+        self._lifecycle.crash(replica_id, ready_s=ready_s, lost=lost)
+
+    def set_slowness(self) -> None:
+        """Let every replica be as slow as faults have it now."""
+        self._lifecycle.set_slowness()
 
     def submit(self, arrival_s: float, prompt_tokens: int, output_tokens: int) -> int:
         """Append one request (arrival_s ≥ now_s and ≥ the last submitted). Returns its id.

@@ -14,7 +14,8 @@ from typing import Any
 from autoscaler.core.decide import Memory
 from autoscaler.journal import decode, encode
 from autoscaler.recall import recalled
-from simulator.faults import ControllerRestart, LeaderChange, Occurrence
+from simulator.faults import Occurrence
+from simulator.faults_kinds import ControllerRestart, LeaderChange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

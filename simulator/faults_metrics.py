@@ -11,11 +11,11 @@ from dataclasses import replace
 from typing import Any
 
 from autoscaler.core.signals import PodSample, Presence, Signals
-from simulator.faults import (
+from simulator.faults import Occurrence
+from simulator.faults_kinds import (
     CounterReset,
     DelayedScrapes,
     NanMetrics,
-    Occurrence,
     PartialMetrics,
     PrometheusDown,
     Series,

@@ -11,7 +11,8 @@ from dataclasses import replace
 from autoscaler.core.decision import Decision
 from autoscaler.core.signals import Signals
 from autoscaler.journal import Outcome, OutcomeStatus
-from simulator.faults import LeaderChange, Occurrence, ScaleConflict, ScaleRefused, SlowApi
+from simulator.faults import Occurrence
+from simulator.faults_kinds import LeaderChange, ScaleConflict, ScaleRefused, SlowApi
 
 REQUEST_TIMEOUT_S = 3.0
 """After this the controller gives a request up (``autoscaler/adapters/kube.py``)."""

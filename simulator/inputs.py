@@ -1,7 +1,7 @@
 """What a user names on the command line, read: a policy, requests, a price, a new folder. An error is one sentence."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
@@ -113,14 +113,14 @@ def told_errors() -> Iterator[None]:
         raise click.ClickException(str(error)) from error
 
 
-def read_faults(path: Path | None, *, span_s: float) -> FaultPlan | None:
-    """Return the faults of a file for traffic of this length; None without a file.
+def read_faults(path: Path | None, *, span_s: float, groups: Sequence[str] | None = None) -> FaultPlan | None:
+    """Return the faults of a file for traffic of this length, and nodes of these groups; None without a file.
 
     Raises:
         click.ClickException: the file cannot be read, or all that is wrong in it, each with its place.
     """
     try:
-        return None if path is None else faultfile.read(path, span_s=span_s)
+        return None if path is None else faultfile.read(path, span_s=span_s, groups=groups)
     except InputFileError as error:
         raise click.ClickException(str(error)) from error
 

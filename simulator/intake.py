@@ -20,7 +20,7 @@ from simulator.results import RequestTable, table_of
 from simulator.storage import with_trace
 from simulator.traces import Traffic
 
-_ENDED = (int(RequestStatus.FINISHED), int(RequestStatus.REJECTED))
+_ENDED = (int(RequestStatus.FINISHED), int(RequestStatus.REJECTED), int(RequestStatus.LOST))
 
 
 class Intake:

@@ -7,6 +7,7 @@ applied, each at its exact time. Which replicas there should be, and which go fi
 import numpy as np
 
 from simulator import routing as gateway_code
+from simulator.faults_replicas import ReplicaFaults, evict_lost, slow_down
 from simulator.intake import Intake
 from simulator.lives import counters_of, new_lives
 from simulator.nodeevents import Happening, What
@@ -46,6 +47,7 @@ class Lifecycle:
         stepwise: bool,
         tenancy: Tenancy | None = None,
         intake: Intake | None = None,
+        faults: ReplicaFaults | None = None,
     ) -> None:
         self.pool = pool
         """The pool's arrays: replaced by larger ones as replicas and requests come, so read them here each time."""
@@ -56,6 +58,7 @@ class Lifecycle:
         self._grace_s = grace_s
         self._tenancy = tenancy
         self._intake = intake
+        self._faults = faults
         self._engine = engine_record(profile, stepwise=stepwise)
         self._lives = new_lives(16)
         self._count = 0
@@ -151,6 +154,8 @@ class Lifecycle:
         """Order one replica now; its cold start is drawn from (seed, id). Returns its id."""
         replica_id = self._new_life(ordered_s=self.now_s)
         times = self._startup.draw(seed=self._seed, replica_id=replica_id)
+        if self._faults is not None:
+            times = self._faults.start(replica_id, times, self.now_s)
         life = self._lives[replica_id]
         if self._tenancy is not None:
             life["scheduled_s"] = life["started_s"] = life["loaded_s"] = life["ready_s"] = np.inf
@@ -234,6 +239,8 @@ class Lifecycle:
         slot = min(self._free_slots)
         self._free_slots.remove(slot)
         place_replica(self.pool, slot, engine=self._engine, replica_id=replica_id, at_s=self.now_s)
+        if self._faults is not None:
+            self.pool.replicas["slowdown"][slot] = self._faults.slowdown(replica_id, self.now_s)
         self._lives["slot"][replica_id] = slot
         self._set_state(replica_id, READY)
         gateway_code.release_held(self.pool, self.now_s)
@@ -268,6 +275,34 @@ class Lifecycle:
         self._retire(replica_id, self.now_s)
         gateway_code.release_held(self.pool, self.now_s)
         self._plan_next_change()
+
+    def crash(self, replica_id: int, *, ready_s: float, lost: bool) -> None:
+        """End the engine of a ready replica, which serves again at ready_s; its requests are lost, or start anew.
+
+        Raises:
+            ClusterError: no such replica.
+        """
+        life = self._existing(replica_id)
+        if life["state"] != READY:
+            return
+        slot = int(life["slot"])
+        (evict_lost if lost else gateway_code.evict)(self.pool, slot)
+        clear_slot(self.pool, slot)
+        self._free_slots.append(slot)
+        if np.isnan(life["scheduled_s"]):
+            # It was there from the beginning: it has held its device since.
+            life["scheduled_s"] = life["ordered_s"]
+        life["slot"], life["ready_s"] = -1, ready_s
+        self._set_state(replica_id, STARTING)
+        gateway_code.release_held(self.pool, self.now_s)
+        self._plan_next_change()
+
+    def set_slowness(self) -> None:
+        """Let every replica be as slow as faults have it now, from the step on that it computes."""
+        for replica_id in self._in_state(READY, DRAINING):
+            if self._faults is not None:
+                slot = int(self._lives["slot"][replica_id])
+                slow_down(self.pool, slot, self._faults.slowdown(replica_id, self.now_s), self.now_s)
 
     def _existing(self, replica_id: int) -> np.void:
         if replica_id not in self._alive:

@@ -34,13 +34,15 @@ class Promise:
 class Outcomes:
     """Counts of requests, and quantiles in seconds; None where there was nothing to take one of.
 
-    ``ttft_in_time`` kept the first promise, ``in_time`` both. ``refused`` fitted no replica's memory.
+    ``ttft_in_time`` kept the first promise, ``in_time`` both. ``refused`` fitted no replica's memory; ``lost``
+    ones were in an engine that crashed, and are late.
     """
 
     requests: int
     ttft_in_time: int
     in_time: int
     refused: int
+    lost: int
     unfinished: int
     preemptions: int
     ttft_p50_s: float | None
@@ -88,15 +90,19 @@ class RequestTally:
     def __init__(self, promise: Promise, *, since_s: float = 0.0) -> None:
         self._promise = promise
         self._since_s = since_s
-        self._counts = dict.fromkeys(("requests", "ttft_in_time", "in_time", "refused", "unfinished", "preemptions"), 0)
+        self._counts = dict.fromkeys(
+            ("requests", "ttft_in_time", "in_time", "refused", "lost", "unfinished", "preemptions"), 0
+        )
         self._ttft, self._tpot = LogHistogram(), LogHistogram()
 
     def add(self, table: RequestTable) -> None:
         """Fold requests in, each once: finished and refused ones as they come, all others when the run has ended."""
         scored = table.arrival_s >= self._since_s
         refused = table.status == int(RequestStatus.REJECTED)
-        unfinished = ~refused & (table.status != int(RequestStatus.FINISHED))
-        first_in_time = ~refused & (table.waited_s <= self._promise.ttft_s)
+        lost = table.status == int(RequestStatus.LOST)
+        served = ~refused & ~lost
+        unfinished = served & (table.status != int(RequestStatus.FINISHED))
+        first_in_time = served & (table.waited_s <= self._promise.ttft_s)
         tpot_s = _tpot_so_far(table)
         both = first_in_time
         if self._promise.tpot_s is not None:
@@ -104,14 +110,15 @@ class RequestTally:
         self._counts["requests"] += int(scored.sum())
         for name, which in (
             ("refused", refused),
+            ("lost", lost),
             ("unfinished", unfinished),
             ("ttft_in_time", first_in_time),
             ("in_time", both),
         ):
             self._counts[name] += int((scored & which).sum())
         self._counts["preemptions"] += int(table.preemptions[scored].sum())
-        self._ttft.add(table.waited_s[scored & ~refused])
-        self._tpot.add(tpot_s[scored & (table.output_tokens > 1)])
+        self._ttft.add(table.waited_s[scored & served])
+        self._tpot.add(tpot_s[scored & served & (table.output_tokens > 1)])
 
     def outcomes(self) -> Outcomes:
         """Return what has been folded so far."""

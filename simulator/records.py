@@ -44,6 +44,8 @@ class RequestStatus(IntEnum):
     FINISHED = 4
     REJECTED = 5
     """Longer than the KV cache of one replica: refused, as a real engine does."""
+    LOST = 6
+    """In an engine that crashed: its connection broke, and nobody tries again."""
 
 
 class ReplicaState(IntEnum):

@@ -6,6 +6,7 @@ ever said of a run is computed from them.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 from autoscaler.core.decision import Decision
@@ -14,7 +15,10 @@ from autoscaler.driver import Decider, Driver
 from autoscaler.journal import Entry, Outcome, OutcomeStatus
 from simulator.cluster import Cluster, Routing
 from simulator.faults import FaultPlan, Occurrence
+from simulator.faults_blows import Blows
 from simulator.faults_controller import ControllerFaults
+from simulator.faults_nodes import befall_nodes
+from simulator.faults_replicas import ReplicaFaults
 from simulator.faults_scale import ScaleFaults
 from simulator.modelled_cluster import ModelledCluster
 from simulator.profiles import EngineProfile
@@ -74,6 +78,10 @@ class SimulatedWorld:
         trace, cluster = scenario.trace, scenario.cluster
         whole = trace if isinstance(trace, Trace) and on_ended is None else None
         self.nodes = cluster.nodes(scenario.seed) if nodes is None and cluster is not None else nodes
+        self._faults = scenario.occurrences()
+        if nodes is None and self.nodes is not None:
+            befall_nodes(self.nodes.nodes, self._faults)
+        replica_faults = ReplicaFaults(self._faults, nodes=self.nodes is not None) if self._faults else None
         self.cluster = Cluster(
             profile=scenario.profile,
             startup=scenario.startup,
@@ -87,25 +95,27 @@ class SimulatedWorld:
             nodes=self.nodes,
             needs=None if cluster is None else cluster.needs(scenario.profile),
             name=scenario.name,
+            faults=replica_faults,
         )
         self._kv_tokens = scenario.profile.kv_tokens
-        self._faults = scenario.occurrences()
         self._scale_faults = ScaleFaults(self._faults)
-        self._on_the_way: list[tuple[float, int]] = []
+        self._blows = Blows(self.cluster, replica_faults, startup=scenario.startup, seed=scenario.seed)
+        self._replica_faults = replica_faults
         self.see_through(scenario.scraping)
 
     def see_through(self, scraping: Scraping) -> None:
         """Let the pool be seen through another scraping from now on, as a peer does that reads its own metrics."""
-        self._telemetry = Telemetry(self.cluster, kv_tokens=self._kv_tokens, scraping=scraping, faults=self._faults)
+        self._telemetry = Telemetry(
+            self.cluster, kv_tokens=self._kv_tokens, scraping=scraping, faults=self._faults,
+            replica_faults=self._replica_faults,
+        )  # fmt: skip
 
     def observe(self, at: float) -> Signals:
         """Let the pool live until an instant and return what is seen then."""
         at_s = at - EPOCH_AT
-        for due_s, count in self._on_the_way:
-            # A write that is slow has been waited for: it counts before the next look.
-            self._telemetry.advance(min(due_s, at_s))
-            self.cluster.set_replicas(count)
-        self._on_the_way.clear()
+        for due_s, befall in self._blows.due(at_s):
+            self._telemetry.advance(due_s)
+            befall()
         self._telemetry.advance(at_s)
         return self._scale_faults.told(self._telemetry.signals(), at_s)
 
@@ -119,7 +129,8 @@ class SimulatedWorld:
             return Outcome(status=OutcomeStatus.UNCHANGED, replicas_before=before, replicas_after=before)
         counts_at_s = self._scale_faults.counts_at_s(at_s)
         if counts_at_s > at_s:
-            self._on_the_way.append((counts_at_s, decision.target))
+            # It is waited for, so that it counts before the next look.
+            self._blows.enter(counts_at_s, partial(self.cluster.set_replicas, decision.target))
         else:
             self.cluster.set_replicas(decision.target)
         return Outcome(status=OutcomeStatus.SCALED, replicas_before=before, replicas_after=decision.target)

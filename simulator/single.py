@@ -26,6 +26,7 @@ from simulator import inputs, journalfile, placedstarts, run_report
 from simulator.cases import case_of
 from simulator.cluster import Routing
 from simulator.compare import Case, scenario_of
+from simulator.outcomes import Outcomes
 from simulator.peers import PEERS, Style
 from simulator.placedstarts import PlacedStart
 from simulator.provenance import cluster_json, faults_json, trace_digest, versions, write_json
@@ -137,7 +138,7 @@ def _tables(result: Result, folder: Path, policy: ScalingPolicy, case: Case) -> 
     facts.add_column(style="dim")
     facts.add_column()
     for label, value in (
-        ("requests scored", f"{found.requests:,} ({found.refused:,} refused, {found.unfinished:,} unfinished)"),
+        ("requests scored", f"{found.requests:,} ({_not_served(found)})"),
         ("in time", f"{found.attainment:.3%} (first token alone {found.ttft_attainment:.3%})"),
         ("TTFT p50, p95, p99", ", ".join(seconds(v) for v in (found.ttft_p50_s, found.ttft_p95_s, found.ttft_p99_s))),
         ("TPOT p50, p95, p99", ", ".join(map(_milliseconds, (found.tpot_p50_s, found.tpot_p95_s, found.tpot_p99_s)))),
@@ -181,6 +182,11 @@ def _paid(result: Result) -> Iterator[tuple[str, str]]:
             f"{result.paid.accelerator_hours:.2f} ({result.paid.nodes} nodes in all)",
         )
         yield "dollars of the nodes", dollars(result.paid.usd)
+
+
+def _not_served(found: Outcomes) -> str:
+    lost = f", {found.lost:,} lost in crashes" if found.lost else ""
+    return f"{found.refused:,} refused{lost}, {found.unfinished:,} unfinished"
 
 
 def _milliseconds(value_s: float | None) -> str:

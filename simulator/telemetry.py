@@ -20,6 +20,7 @@ from simulator import records
 from simulator.cluster import Cluster
 from simulator.faults import Occurrence
 from simulator.faults_metrics import MetricFaults
+from simulator.faults_replicas import ReplicaFaults
 from simulator.records import BLOCK_TOKENS, TPOT_EDGES_S, TTFT_EDGES_S, PoolSnapshot, Records, cumulative
 
 EPOCH_AT = 1_700_000_000.0
@@ -31,6 +32,8 @@ _STATES = {
     records.ReplicaState.DRAINING: ReplicaState.DRAINING,
     records.ReplicaState.GONE: ReplicaState.GONE,
 }
+
+_SERVE = {ReplicaState.READY, ReplicaState.DRAINING}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +67,7 @@ class Telemetry:
         kv_tokens: int,
         scraping: Scraping | None = None,
         faults: tuple[Occurrence, ...] = (),
+        replica_faults: ReplicaFaults | None = None,
     ) -> None:
         self._cluster = cluster
         self._kv_tokens = kv_tokens
@@ -72,6 +76,7 @@ class Telemetry:
         self._scraped: list[_Scrape] = []
         self._seen_s = -inf
         self._known: set[int] = set()
+        self._replica_faults = replica_faults
         self._faults = (
             MetricFaults(faults, stale_after_s=self._scraping.stale_after_s, epoch_at=EPOCH_AT) if faults else None
         )
@@ -91,8 +96,9 @@ class Telemetry:
     def signals(self) -> Signals:
         """Return what is known now: current replica states, and the newest scrape that is old enough."""
         now = self._cluster.snapshot()
-        replicas = tuple(replica_of(life) for life in now.life)
-        pods = {replica.pod for replica in replicas}
+        replicas = tuple(self._replica(life, now.at_s) for life in now.life)
+        # One whose engine has crashed is known to be there, and no sample of it is believed any more.
+        pods = {replica.pod for replica in replicas if replica.state in _SERVE}
         visible = self._visible(now.at_s)
         signals = Signals(
             at=EPOCH_AT + now.at_s,
@@ -120,7 +126,13 @@ class Telemetry:
         if not lost:
             return ()
         history = self._cluster.history()
-        return tuple(replica_of(history[number]) for number in lost)
+        return tuple(self._replica(history[number], 0.0) for number in lost)
+
+    def _replica(self, life: np.void, at_s: float) -> Replica:
+        replica = replica_of(life)
+        if self._replica_faults is None:
+            return replica
+        return self._replica_faults.told(replica, EPOCH_AT + at_s, at_s)
 
 
 def pod_name(number: int) -> str:

@@ -10,6 +10,7 @@ from autoscaler.core.policy import PolicySpec
 from autoscaler.journal import Entry, encode
 from simulator import faultfile
 from simulator.compare import Case, scenario_of
+from simulator.modelled_cluster import ModelledCluster
 from simulator.outcomes import Promise
 from simulator.peers import PEERS, Style
 from simulator.run import Scenario, SimulatedWorld, run
@@ -21,11 +22,14 @@ MINUTES = 40
 QUANTILE = 0.9
 
 
-def steady_trace(*, falls_at_minute: float = MINUTES, rate: float = 40.0, seed: int = 3) -> Trace:
-    """Return forty minutes at a steady rate, of which a fifth is left from some minute on."""
+def steady_trace(
+    *, falls_at_minute: float = MINUTES, rises_at_minute: float = 0.0, rate: float = 40.0, seed: int = 3
+) -> Trace:
+    """Return forty minutes at a steady rate: only a third of it before some minute, a fifth of it from another on."""
     rng = np.random.default_rng(seed)
     arrival_s = np.sort(rng.uniform(0, 60 * MINUTES, int(rate * 60 * MINUTES)))
-    kept = (arrival_s < 60 * falls_at_minute) | (rng.random(arrival_s.size) < 0.2)
+    luck = rng.random(arrival_s.size)
+    kept = ((arrival_s < 60 * falls_at_minute) | (luck < 0.2)) & ((arrival_s >= 60 * rises_at_minute) | (luck < 0.33))
     arrival_s = np.concatenate([[0.0], arrival_s[kept], [60.0 * MINUTES]])
     return Trace(
         name="steady",
@@ -35,13 +39,18 @@ def steady_trace(*, falls_at_minute: float = MINUTES, rate: float = 40.0, seed: 
     )
 
 
-def faulty_scenario(faults: str, *, trace: Trace | None = None, seed: int = 1) -> Scenario:
+def faulty_scenario(
+    faults: str, *, trace: Trace | None = None, seed: int = 1, cluster: ModelledCluster | None = None
+) -> Scenario:
     """Return the scenario with the faults of a text, which may be indented; an empty one has none."""
     trace = trace or steady_trace()
-    plan = faultfile.parse(dedent(faults), "faults.yaml", span_s=trace.span_s) if faults.strip() else None
+    groups = None if cluster is None else [group.name for group in cluster.groups]
+    plan = None
+    if faults.strip():
+        plan = faultfile.parse(dedent(faults), "faults.yaml", span_s=trace.span_s, groups=groups)
     case = Case(
         policy=policy(), trace=trace, copies=1, coldstart_s=60.0, promise=Promise(ttft_s=2.5),
-        price_usd_per_hour=None, faults=plan,
+        price_usd_per_hour=None, faults=plan, cluster=cluster,
     )  # fmt: skip
     return scenario_of(case, seed)
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from simulator import faultfile
 from simulator.cli import main
-from simulator.faults import MODELS, FaultPlan, Kind
+from simulator.faults import FaultPlan
+from simulator.faults_kinds import MODELS, Kind
 from simulator.inputfile import InputFileError
 from tests.simulator.small_demo import bursty_trace, write_csv
 from tests.simulator.test_cli import demo_policy
@@ -45,6 +46,9 @@ def read(text: str, *, span_s: float = HOUR_S) -> FaultPlan:
         ("{fault: targetDown, startSeconds: 1, durationSeconds: 5, share: 1.5}",
          r"share: 1\.5 is too large; it must be at most 1"),
         ("{fault: targetDown, startSeconds: '1', durationSeconds: 5}", r"is not a number; write it without quotes"),
+        ("{fault: nodeLoss, startSeconds: 5}", r"faults\[0\]\.fault: nodeLoss befalls nodes.*by --cluster"),
+        ("{fault: stockout, startSeconds: 5, durationSeconds: 5, group: a}",
+         r"group: there is no node group a; .*--cluster"),
         ("7", r"f\.yaml:2:5: faults\[0\]: 7 is not a block of fields"),
     ],
 )  # fmt: skip

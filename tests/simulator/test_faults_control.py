@@ -1,6 +1,6 @@
 """Stories of writes that fail and controllers that go: what came of a decision, and what the next tick makes of it."""
 
-from autoscaler.core.decide import Memory, initial
+from autoscaler.core.decide import Memory
 from autoscaler.core.decision import Why
 from autoscaler.journal import Entry, OutcomeStatus
 from autoscaler.recall import MEMORY_FRESH_S
@@ -95,14 +95,13 @@ def test_a_restart_misses_ticks_and_goes_on_with_what_the_journal_kept() -> None
     )
 
 
-def test_after_a_long_night_only_the_cold_starts_are_remembered() -> None:
-    """Demand of an hour ago says nothing about now: the guard of a start without memory holds the way down."""
+def test_after_a_long_night_demand_is_not_remembered() -> None:
+    """Demand of an hour ago says nothing about now: it begins as without memory (what is kept: tests/test_book.py)."""
     down_s = MEMORY_FRESH_S + 60
     text = f"faults:\n  - {{fault: controllerRestart, startSeconds: 1000, downSeconds: {down_s}}}\n"
     kept = memories(text)
     first = kept[1000 + down_s]
     assert first.guard.began_at == EPOCH_AT + 1000 + down_s
-    assert first.coldstart.floor_at == kept[990.0].coldstart.floor_at != initial(spec()).coldstart.floor_at
     assert between(journal(text), 1000 + down_s, 1000 + down_s)[0].decision.why in {Why.NO_DEMAND_YET, Why.BLIND}
 
 
