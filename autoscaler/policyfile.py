@@ -102,6 +102,8 @@ def _policy(document: Document, root: Path, data: object, source: str) -> Policy
             policy = ScalingPolicy.model_validate_json(json.dumps(kept), strict=True, by_alias=True, by_name=False)
         except ValidationError as error:
             problems.extend(_explained(error, document, root, source, told=[path for path, _ in broken]))
+    if policy is None and not problems:
+        problems = [_problem(source, document.mark_of(root), (), "nothing stands here; write a policy, or remove it")]
     if problems or policy is None:
         return _refused(document, root, source, problems)
     line = document.mark_of(root).line
@@ -120,13 +122,19 @@ def _refused(document: Document, root: Path, source: str, problems: Iterable[Pro
     return PolicyDocument(source=source, line=line, policy=None, problems=tuple(in_order), document=document, root=root)
 
 
+_OWN_BOUNDS = frozenset({"greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number"})
+
+
 def _explained(
     error: ValidationError, document: Document, root: Path, source: str, told: list[Path]
 ) -> Iterable[Problem]:
     """Yield pydantic's errors; a rule that was told at its field is not told again there or at the block around it."""
     for detail in error.errors(include_url=False):
         path: Path = detail["loc"]
-        if path in told or (detail["type"] == "value_error" and any(one[: len(path)] == path for one in told)):
+        # Beyond its own bounds a number is wrong whatever it is compared with.
+        if (path in told and detail["type"] not in _OWN_BOUNDS) or (
+            detail["type"] == "value_error" and any(one[: len(path)] == path for one in told)
+        ):
             continue
         yield _problem(source, document.mark_of((*root, *path)), path, message(detail))
 

@@ -78,6 +78,14 @@ def _metadata(metadata: Plain) -> Iterator[Broken]:
             close = difflib.get_close_matches(key, _METADATA, n=1, cutoff=0.6)
             remedy = f"did you mean '{close[0]}'?" if close else "what is yours belongs under labels or annotations"
             yield ("metadata", key), f"there is no field '{key}' in metadata; {remedy}"
+    for key in ("labels", "annotations"):
+        pairs = metadata.get(key, {})
+        if not isinstance(pairs, dict):
+            yield ("metadata", key), f"{key} are names with texts; write e.g. {key}: {{team: search}}"
+            continue
+        for name, value in pairs.items():
+            if not isinstance(value, str):
+                yield ("metadata", key, name), f"{value!r} is not text; put it in quotes"
 
 
 def _bounds(spec: Plain) -> Iterator[Broken]:

@@ -101,6 +101,9 @@ def _unknown(path: Path, root: type[BaseModel]) -> str:
     key = str(path[-1])
     if root is ScalingPolicy and key in _ELSEWHERE_CALLED:
         return f"there is no field '{key}' here; it is called {_ELSEWHERE_CALLED[key]}"
+    nearly = difflib.get_close_matches(key, _ELSEWHERE_CALLED, n=1, cutoff=0.9) if root is ScalingPolicy else []
+    if nearly:
+        return f"there is no field '{key}' here; did you mean {_ELSEWHERE_CALLED[nearly[0]]}?"
     known = list(_fields(_model_at(path[:-1], root)))
     by_lower_case = {_folded(name): name for name in known}
     close = difflib.get_close_matches(_folded(key), by_lower_case, n=1, cutoff=0.6)

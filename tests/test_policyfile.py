@@ -238,6 +238,29 @@ def test_rules_across_fields_are_all_told_beside_other_errors() -> None:
     ]
 
 
+def test_a_rule_across_fields_does_not_hide_a_number_that_is_wrong_by_itself() -> None:
+    """Both are told, at the same place."""
+    told = problems(with_spec("coldStart: {priorSeconds: -1, weightsGib: 5, loadGibPerSecond: 1}"))
+    assert [one.split(": ")[1] for one in told] == ["spec.coldStart.priorSeconds"] * 2
+    assert any("-1 is too small" in one for one in told)
+    assert any("not both" in one for one in told)
+
+
+def test_labels_and_annotations_are_texts() -> None:
+    """The server refuses a number there, and a list."""
+    text = GOOD.replace("  name: chat\n", "  name: chat\n  labels: {x: 5, y: a}\n  annotations: [1]\n", 1)
+    assert problems(text) == [
+        "5:12: metadata.labels.x: 5 is not text; put it in quotes",
+        "6:3: metadata.annotations: annotations are names with texts; write e.g. annotations: {team: search}",
+    ]
+
+
+def test_an_empty_item_is_no_valid_policy() -> None:
+    """A list with nothing in an item is a mistake of whoever made it, not a good file."""
+    (problem,) = problems("apiVersion: v1\nkind: List\nitems:\n- \n")
+    assert problem.endswith("nothing stands here; write a policy, or remove it")
+
+
 def test_a_missing_field_is_told_with_its_meaning() -> None:
     """Whoever does not know the field learns what it is."""
     text = GOOD.replace("model: {name: m}", "model: {}")

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
-from autoscaler.core import capacity
+from autoscaler.core import capacity, coldstart
 from autoscaler.core.policy import PolicySpec
 from autoscaler.engines import HistogramEdges, edges_around, histogram_edges
 from autoscaler.footprint.prices import PriceList
 from autoscaler.policyfile import PolicyDocument, Problem
+
+SLOWEST_TICK_S = 60.0
 
 _Found = Iterator[tuple[str, str]]
 
@@ -63,6 +65,30 @@ def _reachable(spec: PolicySpec) -> _Found:
     if spec.exports_tokens and wanted is not None and wanted <= step_s:
         text = f"no number of replicas gives {wanted:g} s per token: one step alone takes {step_s:.3g} s; write more"
         yield "spec.objectives.itlSeconds", text
+
+
+def _first_token(spec: PolicySpec) -> _Found:
+    wanted, step_s = spec.objectives.ttft_seconds, capacity.known(spec).a_s
+    if spec.exports_tokens and wanted <= step_s:
+        text = f"no number of replicas gives a first token within {wanted:g} s: one step alone takes {step_s:.3g} s"
+        yield "spec.objectives.ttftSeconds", f"{text}; write more"
+
+
+def _hold(spec: PolicySpec) -> _Found:
+    hold_s, start_s = spec.scale_down.stabilization_seconds, coldstart.initial(spec).estimate.p50_s
+    if hold_s is not None and hold_s < start_s:
+        text = (
+            f"{hold_s:g} s is shorter than a cold start (about {start_s:.0f} s until one is measured), so replicas may "
+            "be removed and started in turns; leave it out, or write more"
+        )
+        yield "spec.scaleDown.stabilizationSeconds", text
+
+
+def _slow_ticks(spec: PolicySpec) -> _Found:
+    tick_s = spec.timing.tick_seconds
+    if tick_s > SLOWEST_TICK_S:
+        text = f"a decision every {tick_s:g} s sees a burst when it is over; write {SLOWEST_TICK_S:g} or less"
+        yield "spec.timing.tickSeconds", text
 
 
 def _guessed(spec: PolicySpec) -> _Found:
@@ -163,6 +189,9 @@ _RULES: tuple[Callable[[PolicySpec], _Found], ...] = (
     _ttft_edge,
     _itl_edge,
     _reachable,
+    _first_token,
+    _hold,
+    _slow_ticks,
     _guessed,
     _concurrency,
     _batch_slots,

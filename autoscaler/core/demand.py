@@ -66,7 +66,8 @@ class DemandMemory:
     """What the measurement of demand carries from tick to tick; a mean is ``None`` until it was measured.
 
     ``measured_at`` is the sample time of the newest interval that told demand. ``tells_waiting`` says whether any pod
-    ever told what waits in it. ``untold`` and ``contradiction`` are those of the newest interval.
+    ever told what waits in it. ``untold`` and ``contradiction`` are those of the newest interval. ``untold_prompts``
+    and ``untold_outputs`` stay until such tokens are told again, or nobody asks any more.
     """
 
     tracks: dict[str, Track] = field(default_factory=dict)
@@ -83,6 +84,8 @@ class DemandMemory:
     measured_at: float | None = None
     tells_waiting: bool = False
     untold: str | None = None
+    untold_prompts: bool = False
+    untold_outputs: bool = False
     contradiction: str | None = None
 
 
@@ -160,11 +163,14 @@ def update(
     """Fold one tick's samples into the memory and say what is known of demand. Total on any signals."""
     samples = [sample for sample in signals.samples if usable(sample, signals.at, exports_tokens=spec.exports_tokens)]
     newest_at = max([sample.at for sample in samples], default=None)
+    # What a hung engine has is not served by more replicas: it counts as one that does not report.
+    stuck = frozenset(hung(spec.timing, memory.tracks))
+    moving = [sample for sample in samples if sample.pod not in stuck] or samples
     seen = _Seen(
         newest_at=newest_at,
         reporting=len(samples),
         expected=len(samples) + missing(spec.timing, signals, samples, newest_at),
-        gauges=gauges(samples, spec.engine.kv_tokens),
+        gauges=gauges(moving, spec.engine.kv_tokens),
         held=finite(signals.held_requests),
         kv_capacity_tokens=spec.engine.kv_tokens,
     )
@@ -176,11 +182,11 @@ def update(
     if not spec.exports_tokens:
         after, measured = _in_flight(spec, after, seen), not _lacks_waiting(after, seen)
     else:
-        arrival_rps = _arrival_rps(memory, after, seen, dt_s)
+        arrival_rps = _arrival_rps(memory, after, seen, dt_s, stuck)
         measured = arrival_rps is not None
         if arrival_rps is not None:
             after = _with_work(spec, coefficients, after, arrival_rps, dt_s)
-        after = replace(after, untold=_untold(after, gains))
+        after = _with_untold(after, gains)
     if measured:
         after = replace(after, measured_at=newest_at, contradiction=_contradiction(spec, coefficients, after, seen))
     return after, _observed(spec, after, seen, dt_s=dt_s if measured else None)
@@ -198,24 +204,40 @@ def _in_flight(spec: PolicySpec, after: DemandMemory, seen: _Seen) -> DemandMemo
     return replace(after, demand=in_flight / target_concurrency(spec), untold=None)
 
 
-def _arrival_rps(before: DemandMemory, after: DemandMemory, seen: _Seen, dt_s: float) -> float | None:
+def _arrival_rps(
+    before: DemandMemory, after: DemandMemory, seen: _Seen, dt_s: float, stuck: frozenset[str]
+) -> float | None:
     """Return the arrivals per second at all expected pods and the gateway, ``None`` if no pod had a rate."""
-    rates = [track.arrival_rps for track in after.tracks.values() if track.arrival_rps is not None]
+    known = {pod: track.arrival_rps for pod, track in after.tracks.items() if track.arrival_rps is not None}
+    rates = [rate_rps for pod, rate_rps in known.items() if pod not in stuck] or list(known.values())
     if not rates:
         return None
     held_rps = 0.0 if seen.held is None or before.held is None else (seen.held - before.held) / dt_s
     return max(sum(rates) * max(seen.expected, len(rates)) / len(rates) + held_rps, 0.0)
 
 
-def _untold(memory: DemandMemory, gains: Gains) -> str | None:
-    """Return what nobody told of requests that were counted; as before while no request says anything of it."""
-    if gains.prompt_requests == 0 and gains.untold_prompts > 0:
-        return "requests are counted, but no engine tells their prompt tokens"
-    if gains.output_requests == 0 and gains.untold_outputs > 0:
-        return "requests are counted, but no engine tells their generated tokens"
-    told = gains.prompt_requests > 0 or gains.output_requests > 0
-    # Without arrivals there is no work, whatever a request of them would have been.
-    return None if told or memory.arrival_rps == 0 else memory.untold
+def _with_untold(memory: DemandMemory, gains: Gains) -> DemandMemory:
+    """Return the memory with what nobody told of requests that were counted: prompts and answers each for themselves.
+
+    An interval in which no request says anything of it leaves it as it was.
+    """
+    # Without arrivals there is no work, whatever a request of them would have been. That none ended is not enough.
+    begun = gains.prompt_requests + gains.untold_prompts
+    idle = memory.arrival_rps == 0 and begun == 0
+    prompts = _is_untold(gains.prompt_requests, gains.untold_prompts, before=memory.untold_prompts and not idle)
+    outputs = _is_untold(gains.output_requests, gains.untold_outputs, before=memory.untold_outputs and not idle)
+    which = "prompt tokens" if prompts else "generated tokens"
+    untold = f"requests are counted, but no engine tells their {which}" if prompts or outputs else None
+    return replace(memory, untold_prompts=prompts, untold_outputs=outputs, untold=untold)
+
+
+def _is_untold(told: float, untold: float, *, before: bool) -> bool:
+    return told <= 0 and (untold > 0 or before)
+
+
+def put_right(memory: DemandMemory) -> DemandMemory:
+    """Return the memory after a clock ahead was put right: the means stay, what is timed by it goes."""
+    return replace(memory, tracks={}, newest_at=None, measured_at=None, held=None)
 
 
 def mix(memory: DemandMemory) -> RequestMix:

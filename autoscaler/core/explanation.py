@@ -34,6 +34,9 @@ def conditions(seen: Seen) -> tuple[Condition, ...]:
     if seen.fleet.stuck > 0:
         message = f"{seen.fleet.stuck} starts failed or take longer than {seen.estimate.stuck_after_s:.0f} s"
         found.append(Condition(name="StuckColdStart", message=message))
+    if seen.fleet.lapsed > 0:
+        message = f"{seen.fleet.lapsed} replicas were ready and are not any more: look at their readiness probes"
+        found.append(Condition(name="ReadinessLapsed", message=message))
     if starts.failing(seen.memory.guard.starts):
         message = "most starts of the last hour hang and none came since: a backlog orders nothing meanwhile"
         found.append(Condition(name="StartsFailing", message=message))
@@ -81,6 +84,8 @@ def _numbers(seen: Seen, plan: Plan | None, judged: Judgement) -> dict[str, floa
         "level_span_s": timing.level_seconds,
         "peak_span_s": timing.peak_hold_seconds,
         "backlog_clear_s": timing.backlog_clear_seconds,
+        "stale_after_s": guard.stale_after_s(seen.spec),
+        "fail_safe_after_s": seen.spec.fail_safe.after_seconds,
         "blind_s": guard.blind_s(memory.guard, seen.signals.at),
         "sighted_s": memory.guard.sighted_s,
         "quantile": memory.quantile,
@@ -89,6 +94,7 @@ def _numbers(seen: Seen, plan: Plan | None, judged: Judgement) -> dict[str, floa
         "stuck": float(seen.fleet.stuck),
         "healthy": float(seen.fleet.healthy),
         "loading": float(seen.fleet.loading),
+        "lapsed": float(seen.fleet.lapsed),
         "surge": float(seen.signals.surge_replicas),
         "replacements": float(judged.extra),
         "starts_fail": float(starts.failing(memory.guard.starts)),

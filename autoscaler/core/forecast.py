@@ -147,6 +147,11 @@ def update(
     return replace(learnt, level=level, seen_at=at, peaks=peaks, recent=recent, pending=pending)
 
 
+def put_right(memory: ForecastMemory) -> ForecastMemory:
+    """Return the memory after a clock ahead was put right: the levels stay, what is timed by it goes."""
+    return replace(memory, seen_at=None, recent=(), pending=())
+
+
 def residual_quantile(memory: ForecastMemory, q: float) -> float:
     """Return Q(q) of the scaled forecast errors, 0 < q < 1, by linear interpolation inside its bin."""
     mass = list(PRIOR_MASS)

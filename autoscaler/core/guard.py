@@ -137,6 +137,12 @@ def update(
     )
 
 
+def put_right(memory: GuardMemory, at: float) -> GuardMemory:
+    """Return the memory after a clock ahead was put right to ``at``: no instant of it lies in the future."""
+    began_at, sighted_at = (None if one is None else min(one, at) for one in (memory.began_at, memory.sighted_at))
+    return replace(memory, began_at=began_at, sighted_at=sighted_at, sample_at=None)
+
+
 def decided(memory: GuardMemory, signals: Signals, verdict: Verdict) -> GuardMemory:
     """Return the memory after the decision: the count that it leaves, and whether a zero is ours."""
     ours = verdict.bounded and verdict.target is not None

@@ -34,6 +34,7 @@ LEAST_DISPERSION_WEIGHT = 0.01
 SHORTEST_INTERVAL_S = 0.05
 # Still for less than this is one long step: a chunk of 8,192 tokens takes over 2 s on a small GPU.
 STILL_AT_LEAST_S = 10.0
+CLOCK_SLACK_S = 60.0  # What lies further ahead was told by a broken clock.
 FULLEST = 1.5  # A KV use beyond this is no ratio.
 MOST = 1e12  # A count beyond this is no measurement; keeps every later product finite.
 
@@ -125,8 +126,8 @@ def usable(sample: PodSample, at: float, *, exports_tokens: bool) -> bool:
     That is a count of requests, or where no tokens are exported what is running. A sample without is no sight of
     demand, however many other series it has.
     """
-    # A sample from more than a minute ahead is a broken clock; believed, it would hide all later ones as old.
-    if sample.presence is not Presence.PRESENT or not -MOST <= sample.at <= at + 60:
+    # Believed, a sample from a broken clock would hide all later ones as old.
+    if sample.presence is not Presence.PRESENT or not -MOST <= sample.at <= at + CLOCK_SLACK_S:
         return False
     if exports_tokens:
         return finite(sample.finished_requests) is not None or finite(sample.ttft_count) is not None
@@ -252,7 +253,8 @@ def _told(gains: list[float | None]) -> tuple[float, ...]:
     first, finished = gains[FIRST_TOKENS], gains[FINISHED]
     # Prompt tokens are counted with the first token; where that is not counted, with the end of the request.
     prompts = _pair(gains[PROMPTS], finished if first is None else first)
-    outputs = _pair(gains[GENERATED], finished)
+    # The other way round for answers: where their ends are not counted, so many begin.
+    outputs = _pair(gains[GENERATED], first if finished is None else finished)
     gaps = _pair(gains[ITL_SUM_S], gains[ITL_COUNT])
     return (*prompts[:2], *outputs[:2], *gaps[:2], prompts[2], outputs[2])
 

@@ -19,7 +19,7 @@ rollout's surge included: it serves soon in another's place, so it is no capacit
 Invariants: pure; with the same memory and mix a larger demand never gives a smaller want.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from autoscaler.core import capacity, coldstart, demand, forecast, guard, prewarm, starts
 from autoscaler.core.capacity import Coefficients, Limits, Need
@@ -28,6 +28,7 @@ from autoscaler.core.decision import Term, Why
 from autoscaler.core.demand import DemandMemory, Observed
 from autoscaler.core.forecast import ForecastMemory
 from autoscaler.core.guard import GuardMemory
+from autoscaler.core.intervals import CLOCK_SLACK_S
 from autoscaler.core.policy import PolicySpec
 from autoscaler.core.policy_parts import Timing
 from autoscaler.core.signals import Replica, ReplicaState, Signals
@@ -58,13 +59,17 @@ class Memory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
-    """The replicas of one instant: ready, asked for and not ready, of these the stuck and the healthy ones; loading."""
+    """The replicas of one instant: ready, asked for and not ready, of these the stuck and the healthy ones; loading.
+
+    ``lapsed`` are those that were ready and are not any more.
+    """
 
     ready: int
     warming: int
     stuck: int
     healthy: int
     loading: int
+    lapsed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +128,7 @@ def times(spec: PolicySpec, estimate: Estimate) -> Times:
 
 def see(spec: PolicySpec, memory: Memory, signals: Signals) -> Seen:
     """Fold one tick's signals into every part of the memory."""
+    memory = _put_right(memory, signals.at)
     coefficients = capacity.known(spec)
     cold = coldstart.update(memory.coldstart, signals.replicas, signals.at)
     lead = times(spec, cold.estimate)
@@ -150,6 +156,19 @@ def see(spec: PolicySpec, memory: Memory, signals: Signals) -> Seen:
     )
 
 
+def _put_right(memory: Memory, at: float) -> Memory:
+    """Return the memory without instants that a clock told which ran ahead: they would hide all that comes as old."""
+    told = (memory.demand.newest_at, memory.forecast.seen_at, memory.guard.sighted_at, memory.guard.began_at)
+    if all(one is None or one <= at + CLOCK_SLACK_S for one in told):
+        return memory
+    return replace(
+        memory,
+        demand=demand.put_right(memory.demand),
+        forecast=forecast.put_right(memory.forecast),
+        guard=guard.put_right(memory.guard, at),
+    )
+
+
 def _forecast(timing: Timing, memory: ForecastMemory, observed: Observed, lead: Times) -> ForecastMemory:
     if not observed.fresh or observed.demand is None or observed.newest_at is None:
         return memory
@@ -169,12 +188,12 @@ def _fleet(signals: Signals, late: tuple[Replica, ...]) -> Fleet:
     warming = max(0, (signals.spec_replicas or 0) - ready)
     stuck = min(len(late), warming)
     hung = {replica.uid for replica in late}
-    loading = sum(
-        1
-        for replica in signals.replicas
-        if replica.state is ReplicaState.STARTING and replica.ready_at is None and replica.uid not in hung
-    )
-    return Fleet(ready=ready, warming=warming, stuck=stuck, healthy=warming - stuck, loading=loading)
+    under_way = [r for r in signals.replicas if r.state is ReplicaState.STARTING and r.uid not in hung]
+    loading = sum(1 for replica in under_way if replica.ready_at is None)
+    # One that was ready and is not any more does not load: to take it away first is right.
+    lapsed = min(len(under_way) - loading, warming - stuck)
+    healthy = warming - stuck - lapsed
+    return Fleet(ready=ready, warming=warming, stuck=stuck, healthy=healthy, loading=loading, lapsed=lapsed)
 
 
 def _need(seen: Seen, load: float) -> Need:

@@ -101,6 +101,9 @@ def test_enough_pairs_are_shipped_and_each_number_has_a_source() -> None:
             "schedules: [{cron: 0 8 * * *, durationSeconds: 60}]\n  replicas: {min",
             "spec.schedules: accepted, but not acted on",
         ),
+        ("replicas: {min", "objectives: {ttftSeconds: 0.01}\n  replicas: {min", "one step alone takes 0.01 s"),
+        ("replicas: {min", "scaleDown: {stabilizationSeconds: 0}\n  replicas: {min", "is shorter than a cold start"),
+        ("replicas: {min", "timing: {tickSeconds: 900}\n  replicas: {min", "sees a burst when it is over"),
         (
             "replicas: {min",
             "pin: {replicas: 3, until: 2020-01-01T00:00:00Z}\n  replicas: {min",

@@ -41,6 +41,38 @@ def test_an_order_is_absolute_and_counts_what_is_under_way() -> None:
     assert (again.target, again.warming) == (decision.target, decision.target - 2)
 
 
+def test_a_clock_that_ran_ahead_for_one_tick_does_not_hide_what_comes_after() -> None:
+    """Controller and Prometheus an hour ahead, once: two ticks later a rise is seen and answered as without it."""
+    targets = []
+    for jump_s in (0.0, 3600.0):
+        memory = initial(SPEC)
+        for tick in range(80):
+            rate_rps = 4.0 if tick < 50 else 40.0
+            seen = steady(15.0 * tick, ready=2, rate_rps=rate_rps)
+            if tick == 40:
+                samples = tuple(replace(one, at=one.at + jump_s) for one in seen.samples)
+                seen = replace(seen, at=seen.at + jump_s, samples=samples)
+            memory, decision = decide(SPEC, memory, seen)
+        targets.append(decision.target)
+        assert decision.numbers["blind_s"] == 0.0
+    assert targets[0] is not None
+    assert targets[0] > 4
+    assert targets[1] == pytest.approx(targets[0], abs=1)
+
+
+def test_a_replica_that_lapsed_does_not_keep_the_others() -> None:
+    """It was ready and is not any more: nothing loads, so the way down is open, and a person hears of it."""
+    lapsed = replace(replica("llm-7"), state=ReplicaState.STARTING)
+    pods = (*(replica(f"llm-{index}") for index in range(7)), lapsed)
+    memory = initial(SPEC)
+    for tick in range(200):
+        memory, decision = decide(SPEC, memory, steady(15.0 * tick, ready=7, stands=8, rate_rps=4.0, replicas=pods))
+    assert decision.target is not None
+    assert decision.target < 8
+    assert (decision.numbers["lapsed"], decision.numbers["healthy"]) == (1.0, 0.0)
+    assert "ReadinessLapsed" in [condition.name for condition in decision.conditions]
+
+
 def test_a_rollouts_surge_is_not_warming() -> None:
     """Pods beyond the count that stands are the rollout's business."""
     surge: dict[str, Any] = {"replicas": tuple(replica(f"llm-{index}") for index in range(5)), "surge_replicas": 1}

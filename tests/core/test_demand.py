@@ -248,6 +248,48 @@ def test_tokens_that_nobody_tells_any_more_do_not_shrink_the_requests(lost: dict
     assert observed.untold is None
 
 
+def test_answers_stay_untold_while_prompts_are_told_and_none_ends() -> None:
+    """An interval in which no request ends says nothing of answers: what was untold stays so, and stays remembered."""
+
+    def tick(n: int) -> Signals:
+        # Requests end in every second interval; prompts are told in all.
+        ended = 1000 + 120 * (n // 2 * 2)
+        told = {"finished_requests": ended, "prompt_tokens": 1000.0 * 120 * n, "ttft_count": 120.0 * n}
+        return at(15.0 * n, sample("a", 15 * n - 5, ended, running=10.0, **told, **NO_OUTPUTS))
+
+    found = [seen(*(tick(k) for k in range(n + 1)))[1].untold for n in range(10, 16)]
+    assert found == ["requests are counted, but no engine tells their generated tokens"] * 6
+
+
+def test_answers_are_as_long_as_ever_where_their_ends_are_not_counted() -> None:
+    """Without a count of ends, first tokens count as many: an assumed length would shrink the fleet in silence."""
+    told = [at(15.0 * n, sample("a", 15 * n - 5, 120 * n)) for n in range(40)]
+    lost = [at(15.0 * n, sample("a", 15 * n - 5, 120 * n, finished_requests=None)) for n in range(40)]
+    assert seen(*lost)[1].mix.output_tokens == pytest.approx(seen(*told)[1].mix.output_tokens, rel=0.05)
+    assert seen(*lost)[1].demand == pytest.approx(seen(*told)[1].demand, rel=0.05)
+
+
+def test_what_a_hung_engine_has_orders_nothing() -> None:
+    """Its queue grows by 10 requests a second that nobody serves: demand is that of the nine others."""
+    names = [f"p{index}" for index in range(10)]
+
+    def tick(n: int) -> Signals:
+        well = [sample(name, 15 * n - 5, 100 + 60 * n, steps=500.0 * n, waiting=0.0) for name in names[1:]]
+        return at(15 * n, sample("p0", 15 * n - 5, 100, waiting=150.0 * n, steps=70.0), *well)
+
+    _, observed = seen(*(tick(n) for n in range(40)))
+    assert observed.hung == ("p0",)
+    assert observed.arrival_rps == pytest.approx(10 * 4.0)
+    assert observed.waiting == 0.0
+
+
+def test_a_queue_alone_is_no_contradiction() -> None:
+    """An engine that begins has nothing running and much waiting: that is not every gauge at 0."""
+    begins = {"running": 0.0, "waiting": 50.0}
+    _, observed = seen(at(0, sample("a", -5, 0, **begins)), at(15, sample("a", 10, 600, **begins)))
+    assert observed.contradiction is None
+
+
 def test_a_pod_that_does_not_tell_its_tokens_leaves_the_means_to_the_others() -> None:
     """Two versions side by side: the mean is that of those who tell, not half of it."""
     ticks = [

@@ -207,6 +207,24 @@ def test_three_foreign_counts_in_ten_minutes_are_a_contest() -> None:
     assert stopped(signals(645.0, spec=2), memory=memory) is None
 
 
+def test_foreign_counts_that_a_clock_ahead_told_are_forgotten() -> None:
+    """Two of three changes were told an hour ahead; put right, the clock knows of one, and one is no contest."""
+    memory = ticked(SPEC, GuardMemory(), signals(0.0, spec=4), 4)
+    for at in (3600.0, 3615.0, 30.0):
+        memory = ticked(SPEC, memory, signals(at, spec=2), 4)
+    assert memory.foreign_at == (30.0,)
+
+
+def test_who_changes_the_count_while_paused_does_not_contest() -> None:
+    """Pausing is for just that: nothing of it is remembered when the policy goes on."""
+    memory = ticked(SPEC, GuardMemory(), signals(0.0, spec=4), 4)
+    for at in (15.0, 30.0, 45.0):
+        memory = ticked(policy(paused=True), memory, signals(at, spec=2), 4)
+    assert memory.foreign_at == ()
+    memory = ticked(SPEC, memory, signals(60.0, spec=4), 4)
+    assert stopped(signals(60.0, spec=4), memory=memory) is None
+
+
 @pytest.mark.parametrize("spec", [policy(mode="Recommend"), policy(mode="Observe"), policy(paused=True)])
 def test_only_who_enforces_is_contested(spec: PolicySpec) -> None:
     """A controller that does not write does not fight."""
