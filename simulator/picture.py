@@ -27,7 +27,7 @@ ROWS = (
     "In time so far (share of first tokens)",
 )
 OURS_COLOR, READY_COLOR, WARMING_COLOR = "#0b5fa5", "#9cc9ec", "#f4b860"
-PREWARM_COLOR, DRAINING_COLOR = "#cfe6d4", "#c9c4bd"
+PREWARM_COLOR, DRAINING_COLOR, FAILED_COLOR = "#cfe6d4", "#c9c4bd", "#d98880"
 OTHER_COLORS = ("#c0392b", "#7f8c8d", "#8e44ad")
 
 
@@ -172,11 +172,13 @@ def _states(entries: Sequence[Entry]) -> tuple[tuple[str, str, list[float]], ...
     """Return (label, color, replicas at each entry) of the states; the pool shares the work of those that are ready."""
     ready = [entry.signals.count(ReplicaState.READY) for entry in entries]
     pool = [min(pool_of(entry.decision), many) for entry, many in zip(entries, ready, strict=True)]
+    failed = [float(entry.signals.count(ReplicaState.FAILED)) for entry in entries]
     return (
         ("ready", READY_COLOR, [float(many - spare) for many, spare in zip(ready, pool, strict=True)]),
         ("ready, pre-warm", PREWARM_COLOR, [float(spare) for spare in pool]),
         ("warming", WARMING_COLOR, [float(entry.signals.count(ReplicaState.STARTING)) for entry in entries]),
         ("draining", DRAINING_COLOR, [float(entry.signals.count(ReplicaState.DRAINING)) for entry in entries]),
+        *((("failed", FAILED_COLOR, failed),) if any(failed) else ()),
     )
 
 

@@ -125,20 +125,17 @@ def figure(policy: ScalingPolicy, entries: Sequence[Entry], *, name: str) -> go.
 
 def mark_faults(drawn: go.Figure, occurrences: Sequence[Mapping[str, Any]], unit: picture.Unit) -> None:
     """Mark when something went wrong, over all plots; a point on the upper edge tells on hover what."""
-    for one in occurrences:
-        begins, ends = one["begins_s"] / unit.seconds, one["ends_s"] / unit.seconds
-        if ends > begins:
-            drawn.add_vrect(x0=begins, x1=ends, fillcolor=_FAULT_COLOR, opacity=0.13, line_width=0, row="all", col=1)
-        else:
-            drawn.add_vline(x=begins, line={"color": _FAULT_COLOR, "width": 1, "dash": "dot"}, row="all", col=1)
     if not occurrences:
         return
+    # One shape over all plots, and all shapes at once: added one by one, those of a week would take minutes.
+    drawn.layout.shapes = (*drawn.layout.shapes, *(_mark(one, unit) for one in occurrences))
     # Each at the height of its kind, so that two at once can both be pointed at.
     kinds = list(dict.fromkeys(one["fault"] for one in occurrences))
-    top = max((value for trace in drawn.select_traces(row=1, col=1) for value in trace.y or ()), default=1.0)
+    values = (value for trace in drawn.select_traces(row=1, col=1) for value in trace.y or ())
+    top = max((value for value in values if value is not None), default=1.0)
     points = go.Scatter(
         x=[one["begins_s"] / unit.seconds for one in occurrences],
-        y=[top * (1.05 + 0.08 * kinds.index(one["fault"])) for one in occurrences],
+        y=[top * (1.05 + 0.5 * kinds.index(one["fault"]) / len(kinds)) for one in occurrences],
         text=[_told(one) for one in occurrences],
         hoverinfo="text",
         mode="markers",
@@ -146,6 +143,14 @@ def mark_faults(drawn: go.Figure, occurrences: Sequence[Mapping[str, Any]], unit
         name="faults",
     )
     drawn.add_trace(points, row=1, col=1)
+
+
+def _mark(one: Mapping[str, Any], unit: picture.Unit) -> dict[str, Any]:
+    begins, ends = one["begins_s"] / unit.seconds, one["ends_s"] / unit.seconds
+    place = {"xref": "x", "yref": "paper", "y0": 0, "y1": 1, "x0": begins, "x1": ends}
+    if ends > begins:
+        return {"type": "rect", "fillcolor": _FAULT_COLOR, "opacity": 0.13, "line": {"width": 0}, **place}
+    return {"type": "line", "line": {"color": _FAULT_COLOR, "width": 1, "dash": "dot"}, **place}
 
 
 def _told(one: Mapping[str, Any]) -> str:

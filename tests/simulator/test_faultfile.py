@@ -1,6 +1,7 @@
 """Stories of fault files: what may stand in one, what is told of one that is wrong, and that the seed decides alone."""
 
 import re
+from importlib import resources
 from pathlib import Path
 from textwrap import dedent
 
@@ -18,6 +19,7 @@ from tests.simulator.small_demo import bursty_trace, write_csv
 from tests.simulator.test_cli import demo_policy
 
 HOUR_S = 3600.0
+EXAMPLES = ("faults-example.yaml", "faults-nodes-example.yaml")
 
 
 def read(text: str, *, span_s: float = HOUR_S) -> FaultPlan:
@@ -92,6 +94,20 @@ def test_all_mistakes_are_told_at_once() -> None:
 def test_every_kind_has_a_model() -> None:
     """What a file may name can be read."""
     assert set(MODELS) == set(Kind)
+
+
+def test_the_shipped_examples_have_every_kind_and_the_page_explains_every_kind_and_field() -> None:
+    """What can be written is shown, and what is shown can be read."""
+    shipped = resources.files("simulator").joinpath("data")
+    texts = [shipped.joinpath(name).read_text(encoding="utf-8") for name in EXAMPLES]
+    plans = [faultfile.parse(text, "example", span_s=HOUR_S, groups=["spot"]) for text in texts]
+    assert {fault.fault for plan in plans for fault in plan.faults} == set(Kind)
+    page = (Path(__file__).parents[2] / "docs/faults.md").read_text(encoding="utf-8")
+    rows = {row.split("`")[1]: row for row in page.splitlines() if row.startswith("| `")}
+    assert set(rows) == {kind.value for kind in Kind}
+    for kind, model in MODELS.items():
+        own = {field.alias or name for name, field in model.model_fields.items()} - {"fault", "startSeconds", "perHour"}
+        assert [name for name in sorted(own) if f"`{name}`" not in rows[kind.value]] == []
 
 
 @pytest.fixture(scope="module")

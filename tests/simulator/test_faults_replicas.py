@@ -21,7 +21,9 @@ from simulator.nodes import NodeGroup
 from simulator.peers import PEERS, Style
 from simulator.records import RequestStatus
 from simulator.run import SimulatedWorld, run
+from simulator.run_report import figure
 from tests.simulator.faulty_runs import QUANTILE, as_bytes, between, entries_of, faulty_scenario, spec, steady_trace
+from tests.simulator.small_demo import policy
 
 RISES_S = 720.0
 SPOT = ModelledCluster(
@@ -79,6 +81,14 @@ def test_a_crash_loop_is_failed_between_its_tries_and_never_counts_as_ready() ->
     assert all((entry.decision.target or 0) >= (entry.signals.spec_replicas or 0) for entry in after)
     wants = max(entry.decision.want or 0 for entry in after)
     assert max(entry.decision.target or 0 for entry in after) <= wants + max(1, wants // 5)
+
+
+def test_replicas_that_failed_are_drawn_as_such() -> None:
+    """In the picture they are neither warming nor gone; a run without any has no such area."""
+    loop = ours("fault: crashLoop, startSeconds: 700, durationSeconds: 300")
+    for entries, drawn in ((loop, True), (story("")[0], False)):
+        names = {trace.name for trace in figure(policy(), entries, name="ours").data}
+        assert ("ours: failed" in names) is drawn
 
 
 def test_a_pull_that_fails_twice_comes_after_its_two_waits() -> None:
