@@ -58,7 +58,7 @@ def column(tables: list[RequestTable], name: str) -> NDArray[np.float64]:
     return joined
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(
     numbers=engines,
     seed=st.integers(0, 10_000),
