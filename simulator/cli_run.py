@@ -39,6 +39,7 @@ def run(policy: Path, trace: str, out: Path, **options: Any) -> None:  # noqa: A
     simulator run policies/vllm/llama-3.1-8b-a100-80gb.yaml azure-conv-2023 --copies 6
     simulator run mine.yaml monday.csv.gz --seed 7 --cold-start 300 --out out/monday
     simulator run mine.yaml monday.csv.gz --cluster nodes.yaml --out out/monday-on-nodes
+    simulator run mine.yaml talks.jsonl --routing prefix_aware --out out/talks
     simulator run mine.yaml monday.csv.gz --peer hpa --knob 16 --out out/monday-hpa
     simulator report out/monday
     """  # noqa: D301 - click reads the backspace

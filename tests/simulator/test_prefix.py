@@ -132,6 +132,24 @@ def test_blocks_that_are_no_whole_engine_blocks_are_refused() -> None:
         pool(with_blocks(requests((0.0, 30, 1)), [[1, 2]], 20))
 
 
+def test_names_of_prompts_that_ended_take_no_room() -> None:
+    """Of a long trace in pieces only those prompts are known that have not ended, beside the piece at hand."""
+    trace = conversations(3, 2000, 16, span_s=2000.0)
+    assert trace.block_ids is not None
+    cluster = Cluster(
+        profile=engine(),
+        startup=FIXED_120_S,
+        seed=0,
+        traffic=Traffic.of(trace, piece_requests=50),
+        initial_replicas=1,
+    )
+    most = 0
+    for tick in range(200):
+        cluster.advance(10.0 * tick)
+        most = max(most, len(caches_of(cluster).keys))
+    assert 0 < most < len(trace.block_ids) / 10
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     numbers=engines,
