@@ -2,7 +2,8 @@
 
 Durations are seconds, written as a number (always the same), ``{median: 60, sigma: 0.3}`` (log-normal),
 ``{samples: [41, 55, 72]}``, ``{csv: starts.csv}`` (the column is the phase's: schedule_s, pull_s, load_s, warmup_s,
-provisioning_s) or ``{journal: journal.jsonl.gz}`` (of a run). Paths are relative to the cluster file.
+provisioning_s) or ``{journal: journal.db, policy: prod/chat}`` (a controller's store, or the journal file of a run).
+Paths are relative to the cluster file.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,8 @@ from simulator.inputfile import InputFile, InputFileError, Part, read_text
 from simulator.modelled_cluster import ModelledCluster
 from simulator.nodes import Content, NodeGroup, Sleep, Tier
 from simulator.nodescaling import NodeScaling, Packing
-from simulator.startup_phases import PhasedStartup, RecordingError, read_csv, read_journal, recorded
+from simulator.recordings import RecordingError, read_csv, read_journal, recorded
+from simulator.startup_phases import PhasedStartup
 
 
 class Duration(Part):
@@ -29,6 +31,7 @@ class Duration(Part):
     samples: list[float] | None = Field(None, min_length=1)
     csv: str | None = None
     journal: str | None = None
+    policy: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -42,6 +45,8 @@ class Duration(Part):
             raise ValueError("give one of: seconds as a number, median (with sigma), samples, csv, journal")
         if self.samples is not None and min(self.samples) < 0:
             raise ValueError("a sample is negative; give seconds, 0 or more")
+        if self.policy is not None and self.journal is None:
+            raise ValueError("policy chooses among those of a journal, and there is none; leave it out")
         return self
 
     def distribution(self, column: str, folder: Path) -> Distribution:
@@ -53,7 +58,7 @@ class Duration(Part):
         if self.csv is not None:
             return Empirical(samples_s=read_csv(folder / self.csv, column))
         if self.journal is not None:
-            return _of_journal(folder / self.journal, column)
+            return _of_journal(self.journal, folder, self.policy, column)
         if self.samples is not None:
             return Empirical(samples_s=tuple(self.samples))
         return (
@@ -177,6 +182,17 @@ class ClusterFile(Part):
             )
         return self
 
+    @model_validator(mode="after")
+    def _nothing_twice(self) -> "ClusterFile":
+        startup = self.startup or StartupPart()
+        for given, field, duration in (
+            (self.replica.image, "image", startup.pull_seconds),
+            (self.replica.weights, "weights", startup.load_seconds),
+        ):
+            if given and duration and duration.journal is not None:
+                raise ValueError(f"a journal's starts have the transfer in them; leave replica.{field} out")
+        return self
+
 
 def read(path: Path) -> ModelledCluster:
     """Return the cluster of a file.
@@ -262,8 +278,8 @@ class _Reading:
             raise InputFileError(self._file.told(path, str(error))) from error
 
 
-def _of_journal(path: Path, column: str) -> Distribution:
-    starts = recorded(read_journal(path))
+def _of_journal(place: str, folder: Path, policy: str | None, column: str) -> Distribution:
+    starts = recorded(read_journal(place, folder, policy))
     phases: dict[str, Any] = {
         "schedule_s": starts.schedule, "pull_s": starts.pull, "load_s": starts.load, "warmup_s": starts.warmup
     }  # fmt: skip

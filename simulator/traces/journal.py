@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from autoscaler.adapters.store import Store, StoreError
 from autoscaler.core.signals import PodSample, Presence
 from autoscaler.journal import Entry
+from autoscaler.report import Start
 from simulator import journalfile
 from simulator.traces.flows import Counted, Samples
 from simulator.traces.trace import TraceError
@@ -45,16 +46,30 @@ def store_entries(place: str, policy: str | None, since_s: float | None) -> Iter
         raise TraceError(str(error)) from None
 
 
-def _policy(place: str, known: tuple[str, ...], wanted: str | None) -> str:
+def store_starts(place: str, policy: str | None) -> tuple[Start, ...]:
+    """Return the cold starts of a policy that a store has seen to Ready.
+
+    Raises:
+        TraceError: as ``store_entries``.
+    """
+    try:
+        with Store.open(place, read_only=True) as store:
+            chosen = _policy(store.place, store.policies(), policy, choice="policy beside journal")
+            return store.coldstarts(chosen)
+    except StoreError as error:
+        raise TraceError(str(error)) from None
+
+
+def _policy(
+    place: str, known: tuple[str, ...], wanted: str | None, *, choice: str = "simulator trace convert --policy"
+) -> str:
     names = ", ".join(known)
     if wanted is None and len(known) == 1:
         return known[0]
     if not known:
         raise TraceError(f"{place}: no entry of any policy; give the store of a controller that has run")
     if wanted is None:
-        raise TraceError(
-            f"{place}: entries of {len(known)} policies ({names}); choose one by simulator trace convert --policy"
-        )
+        raise TraceError(f"{place}: entries of {len(known)} policies ({names}); choose one by {choice}")
     if wanted not in known:
         raise TraceError(f"{place}: no entry of policy {wanted}; there are: {names}")
     return wanted

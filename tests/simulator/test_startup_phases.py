@@ -1,18 +1,13 @@
-"""Start-up by phase: distributions, recordings, and the same luck under every autoscaler."""
-
-from pathlib import Path
+"""Start-up by phase: distributions, and the same luck under every autoscaler."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.core.decision import Decision, Why
-from autoscaler.core.signals import Replica, ReplicaState, Signals
-from autoscaler.journal import Entry, Outcome, OutcomeStatus
 from simulator.cluster import Cluster
 from simulator.distributions import Distribution, Empirical, Fixed, LogNormal, uniforms
-from simulator.startup_phases import PhasedStartup, RecordingError, read_csv, recorded, starts_of
+from simulator.startup_phases import PhasedStartup
 from tests.simulator.simulated_pools import engine
 
 WARMUP = LogNormal(median_s=30.0, sigma=0.4)
@@ -82,50 +77,3 @@ def test_a_duration_that_cannot_be_is_refused(make: object) -> None:
     assert callable(make)
     with pytest.raises(ValueError, match=r"give 0 or more|nothing was recorded"):
         make()
-
-
-def test_a_csv_gives_its_column_in_order(tmp_path: Path) -> None:
-    """Other columns are of no matter."""
-    path = tmp_path / "starts.csv"
-    path.write_text("model,load_s,warmup_s\nm,12.5,3\nm,8,4\n", encoding="utf-8")
-    assert read_csv(path, "load_s") == (12.5, 8.0)
-
-
-@pytest.mark.parametrize(("text", "sentence"), [
-    ("load_s\n1\n\nx\n", "starts.csv:4: load_s is 'x'; give seconds"),
-    ("load_s\n-1\n", "starts.csv:2: load_s is '-1'"),
-    ("load_s,pull_s\n1\n", "starts.csv:2: pull_s is None"),
-    ("load\n1\n", "no column load_s; there are: load"),
-    ("load_s\n", "no row below the heading"),
-])  # fmt: skip
-def test_a_csv_that_cannot_be_used_is_told_with_its_line(tmp_path: Path, text: str, sentence: str) -> None:
-    """One sentence with the place and what to do."""
-    path = tmp_path / "starts.csv"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(RecordingError, match=sentence):
-        read_csv(path, "pull_s" if "pull_s" in text else "load_s")
-
-
-def entry_of(*replicas: Replica) -> Entry:
-    """An entry that shows these replicas."""
-    return Entry(
-        policy="m/x",
-        policy_digest="",
-        at=200.0,
-        signals=Signals(at=200.0, spec_replicas=2, replicas=replicas, samples=(), held_requests=None),
-        decision=Decision(at=200.0, target=2, spec_replicas=2, why=Why.SETTLED, detail="", next_at=215.0),
-        outcome=Outcome(status=OutcomeStatus.UNCHANGED),
-    )
-
-
-def test_a_journal_gives_each_start_once_and_only_those_that_ended() -> None:
-    """What is not known between the container's start and Ready is load."""
-    ready = Replica(pod="a", uid="1", state=ReplicaState.READY, ordered_at=100.0, scheduled_at=101.0, started_at=111.0,
-                    ready_at=171.0)  # fmt: skip
-    under_way = Replica(pod="b", uid="2", state=ReplicaState.STARTING, ordered_at=100.0, scheduled_at=101.0)
-    from_the_beginning = Replica(pod="c", uid="3", state=ReplicaState.READY, ordered_at=0.0, scheduled_at=0.0,
-                                 ready_at=0.0)  # fmt: skip
-    entries = [entry_of(under_way, ready, from_the_beginning), entry_of(ready)]
-    (start,) = starts_of(entries)
-    assert (start.schedule_s, start.pull_s, start.load_s, start.warmup_s) == (1.0, 10.0, 60.0, 0.0)
-    assert recorded([start]).draw(seed=1, replica_id=5) == start
