@@ -7,6 +7,7 @@ Paths are relative to the cluster file.
 """
 
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -140,6 +141,8 @@ class SleepPart(Part):
     level: Literal[1, 2] = 1
     gigabytes: float = Field(gt=0, le=100_000, description="host memory of one that sleeps, in 10⁹ bytes.")
     wake_seconds: Duration = Field(description="from being placed again to Ready, e.g. {median: 3, sigma: 0.3}.")
+    keeps_accelerators: bool = False
+    most_seconds: float | None = Field(None, gt=0)
 
 
 class ReplicaPart(Part):
@@ -256,7 +259,13 @@ class _Reading:
 
     def _sleep(self, sleep: SleepPart) -> Sleep:
         wake = self._duration(sleep.wake_seconds, "wake_s", ("replica", "sleep", "wakeSeconds"))
-        return Sleep(gigabytes=sleep.gigabytes, wake=wake, keeps_weights=sleep.level == 1)
+        return Sleep(
+            gigabytes=sleep.gigabytes,
+            wake=wake,
+            keeps_weights=sleep.level == 1,
+            keeps_accelerators=sleep.keeps_accelerators,
+            most_s=inf if sleep.most_seconds is None else sleep.most_seconds,
+        )
 
     def _startup(self, startup: StartupPart) -> PhasedStartup:
         def phase(name: str, duration: Duration | None) -> Distribution:

@@ -49,27 +49,19 @@ class NodeFault:
     replaced_after_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PaidNodes:
-    """What nodes came to: each from the instant it was asked for to the instant it was gone. ``usd`` None: unknown."""
-
-    accelerator_hours: float
-    usd: float | None
-    nodes: int
-
-
 class Due(IntEnum):
     """Kinds of events, in the order in which those of one instant happen."""
 
     RELEASE = 0
-    FAULT = 1
-    LOSE = 2
-    RESTORE = 3
-    NODE_READY = 4
-    STARTED = 5
-    LOADED = 6
-    READY = 7
-    PLACEABLE = 8
+    SLEPT = 1
+    FAULT = 2
+    LOSE = 3
+    RESTORE = 4
+    NODE_READY = 5
+    STARTED = 6
+    LOADED = 7
+    READY = 8
+    PLACEABLE = 9
 
 
 class Agenda:

@@ -24,7 +24,8 @@ from collections.abc import Callable, Iterator, Sequence
 from math import ceil, inf
 
 from simulator.distributions import uniforms
-from simulator.nodeevents import Agenda, Due, Happening, NodeFault, PaidNodes, What
+from simulator.nodecosts import PaidNodes, paid_for
+from simulator.nodeevents import Agenda, Due, Happening, NodeFault, What
 from simulator.nodes import Key, Needs, Node, NodeGroup
 from simulator.nodescaling import NodeScaling, Packing, choose_node, empty_until, growth, leaving, uncovered
 from simulator.nodestarts import Starts, next_transfer_s
@@ -66,6 +67,7 @@ class NodePool:
         self._room_changed = False
         self._happen: dict[Due, Callable[[Key], Iterator[Happening]]] = {
             Due.RELEASE: self._release,
+            Due.SLEPT: self._slept,
             Due.FAULT: self._fault,
             Due.LOSE: self._lose,
             Due.RESTORE: self._restore,
@@ -149,14 +151,7 @@ class NodePool:
 
     def paid(self) -> PaidNodes:
         """Return what the nodes came to by now."""
-        hours = accelerator_hours = 0.0
-        usd: float | None = 0.0
-        for node in (*self.gone, *self.nodes.values()):
-            hours = (min(node.gone_s, self.now_s) - node.asked_s) / 3600
-            accelerator_hours += hours * node.group.accelerators_per_node
-            price = node.group.usd_per_hour
-            usd = None if usd is None or price is None else usd + hours * price
-        return PaidNodes(accelerator_hours=accelerator_hours, usd=usd, nodes=len(self.gone) + len(self.nodes))
+        return paid_for((*self.gone, *self.nodes.values()), self.now_s)
 
     def _counts(self) -> dict[str, int]:
         counts = {group.name: 0 for group in self.groups}
@@ -275,12 +270,24 @@ class NodePool:
         self._sleepy.discard(key)
         if node is not None:
             needs = node.replicas.pop(key)
-            if sleepy:
-                node.lay_down(needs)
-            if not node.replicas:
-                node.empty_since_s = self.now_s
-            self._room_changed = True
+            if sleepy and not node.cordoned and (until_s := node.asleep.lay_down(needs, self.now_s)) < inf:
+                self._agenda.enter(until_s, Due.SLEPT, (node.group.name, node.number))
+            self._made_room(node)
         yield from ()
+
+    def _slept(self, key: Key) -> Iterator[Happening]:
+        node = self.nodes.get(key[1])
+        if node is not None:
+            was_empty = node.empty
+            node.asleep.expire(self.now_s)
+            if not was_empty:
+                self._made_room(node)
+        yield from ()
+
+    def _made_room(self, node: Node) -> None:
+        self._room_changed = True
+        if node.empty:
+            node.empty_since_s = self.now_s
 
     def _node_ready(self, _: Key) -> Iterator[Happening]:
         self._room_changed = True

@@ -7,8 +7,9 @@ not used for longest goes first, unless a replica on the node uses it. One pull 
 same image, as the container runtime has it; weights are read by each engine for itself.
 
 A replica that is scaled away may fall asleep instead of ending (vLLM's sleep mode): its server stays on the node, in
-host memory and without an accelerator, as llm-d's fast model actuation has it. The next replica of that kind which is
-placed on the node is that server, and takes only as long as it takes to wake.
+host memory, and without an accelerator, as llm-d's fast model actuation has it, or with those that Kubernetes gave it
+(``keeps_accelerators``). The next replica of that kind which is placed on the node is that server, and takes only as
+long as it takes to wake.
 
 Gigabytes are 10⁹ bytes.
 """
@@ -46,12 +47,15 @@ class Content:
 class Sleep:
     """How replicas sleep: the host memory that each takes, and seconds from being placed again to Ready.
 
-    ``keeps_weights`` is vLLM's level 1. At level 2 they are thrown away, and are read again before it wakes.
+    ``keeps_weights`` is vLLM's level 1. At level 2 they are thrown away, and are read again before it wakes. One that
+    ``keeps_accelerators`` is a pod that is paid for as before. One that nobody has woken after ``most_s`` ends.
     """
 
     gigabytes: float
     wake: Distribution
     keeps_weights: bool = True
+    keeps_accelerators: bool = False
+    most_s: float = inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +174,63 @@ class Cache:
         self._kept[content.name] = content.gigabytes
 
 
+class Sleepers:
+    """The replicas that sleep on one node, by kind, each with the instant since when; and how long others slept."""
+
+    def __init__(self, gigabytes: float) -> None:
+        self._gigabytes = gigabytes
+        self._since_s: dict[Needs, list[float]] = {}
+        self._slept_s: dict[Needs, float] = {}
+
+    def count(self, needs: Needs) -> int:
+        """How many of a kind sleep."""
+        return len(self._since_s.get(needs, ()))
+
+    @property
+    def accelerators(self) -> int:
+        """How many accelerators those that sleep hold."""
+        return sum(_kept(needs) * len(since_s) for needs, since_s in self._since_s.items())
+
+    def lay_down(self, needs: Needs, at_s: float) -> float:
+        """Let one fall asleep, unless its kind does not, or there is no memory left for it.
+
+        Returns when it ends if nobody wakes it, infinity where that is never.
+        """
+        used = sum(kind.sleep.gigabytes * len(since_s) for kind, since_s in self._since_s.items() if kind.sleep)
+        if needs.sleep is None or used + needs.sleep.gigabytes > self._gigabytes:
+            return inf
+        self._since_s.setdefault(needs, []).append(at_s)
+        return at_s + needs.sleep.most_s
+
+    def take_up(self, needs: Needs, at_s: float) -> bool:
+        """Take the one of a kind that fell asleep last; False if there is none."""
+        if not self.count(needs):
+            return False
+        self._end(needs, -1, at_s)
+        return True
+
+    def expire(self, at_s: float) -> None:
+        """Let those end that have slept for as long as they may."""
+        for needs, since_s in self._since_s.items():
+            while since_s and needs.sleep is not None and since_s[0] + needs.sleep.most_s <= at_s:
+                self._end(needs, 0, at_s)
+
+    def slept_s(self, until_s: float) -> tuple[float, float]:
+        """Return for how long replicas have slept by until_s, and accelerators with them: seconds of each one."""
+        by_kind = dict(self._slept_s)
+        for needs, since_s in self._since_s.items():
+            by_kind[needs] = by_kind.get(needs, 0.0) + sum(until_s - one_s for one_s in since_s)
+        return sum(by_kind.values()), sum(_kept(needs) * slept_s for needs, slept_s in by_kind.items())
+
+    def _end(self, needs: Needs, index: int, at_s: float) -> None:
+        since_s = self._since_s[needs].pop(index)
+        self._slept_s[needs] = self._slept_s.get(needs, 0.0) + at_s - since_s
+
+
+def _kept(needs: Needs) -> int:
+    return needs.accelerators if needs.sleep is not None and needs.sleep.keeps_accelerators else 0
+
+
 class Node:
     """One node: paid from ``asked_s`` to ``gone_s``, usable from ``ready_s`` on."""
 
@@ -184,36 +245,26 @@ class Node:
         self.replicas: dict[Key, Needs] = {}
         self.links = {tier: Link(rate) for tier, rate in group.gigabytes_per_s.items()}
         self.pulling: dict[str, tuple[Content, list[Key]]] = {}
-        self.asleep: dict[Needs, int] = {}
+        self.asleep = Sleepers(group.sleep_gigabytes)
         self.disk, self.memory = Cache(group.disk_gigabytes), Cache(group.memory_gigabytes)
         for content in group.preloaded:
             self.disk.use(content, frozenset())
 
     @property
     def free(self) -> int:
-        """Accelerators that no replica holds."""
-        return self.group.accelerators_per_node - sum(needs.accelerators for needs in self.replicas.values())
+        """Accelerators that no replica holds, be it one that sleeps."""
+        held = sum(needs.accelerators for needs in self.replicas.values())
+        return self.group.accelerators_per_node - held - self.asleep.accelerators
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is here that would keep a node autoscaler from removing it."""
+        return not (self.replicas or self.asleep.accelerators or self.cordoned)
 
     def has_room(self, needs: Needs) -> bool:
-        """Whether such a replica may be placed here."""
-        return not self.cordoned and self.group.could_hold(needs) and self.free >= needs.accelerators
-
-    def lay_down(self, needs: Needs) -> bool:
-        """Let a replica that leaves fall asleep here; False if it cannot, or there is no memory left for it."""
-        if needs.sleep is None or self.cordoned:
-            return False
-        used = sum(count * (kind.sleep.gigabytes if kind.sleep else 0.0) for kind, count in self.asleep.items())
-        if used + needs.sleep.gigabytes > self.group.sleep_gigabytes:
-            return False
-        self.asleep[needs] = self.asleep.get(needs, 0) + 1
-        return True
-
-    def take_up(self, needs: Needs) -> bool:
-        """Take one of the kind that sleeps here; False if there is none."""
-        if not self.asleep.get(needs):
-            return False
-        self.asleep[needs] -= 1
-        return True
+        """Whether such a replica may be placed here; one that sleeps with its accelerators makes room for itself."""
+        kept = _kept(needs) if self.asleep.count(needs) else 0
+        return not self.cordoned and self.group.could_hold(needs) and self.free + kept >= needs.accelerators
 
     def tier_of(self, needs: Needs) -> Tier:
         """Return where the node would read the weights from: the nearest tier that has them."""

@@ -48,7 +48,7 @@ def choose_node(nodes: Iterable[Node], needs: Needs, packing: Packing, at_s: flo
     Where one of its kind sleeps, it wakes: such a node goes first.
     """
     fitting = [node for node in nodes if node.ready_s <= at_s and node.has_room(needs)]
-    fitting = [node for node in fitting if node.asleep.get(needs)] or fitting
+    fitting = [node for node in fitting if node.asleep.count(needs)] or fitting
     if packing is Packing.FIRST_FIT:
         return fitting[0] if fitting else None
     return min(fitting, key=lambda node: (node.free, node.number), default=None)
@@ -108,4 +108,4 @@ def leaving(nodes: Iterable[Node], scaling: NodeScaling, counts: Mapping[str, in
 
 def empty_until(node: Node, scaling: NodeScaling) -> float:
     """Return when a node will have been empty for long enough; infinity where it is not empty."""
-    return inf if node.replicas or node.cordoned else node.empty_since_s + scaling.empty_s
+    return node.empty_since_s + scaling.empty_s if node.empty else inf

@@ -108,7 +108,7 @@ class Starts:
         start = self._starts[key]
         start.node, start.scheduled_s = node, at_s
         sleep = start.needs.sleep
-        if sleep is not None and node.take_up(start.needs):
+        if sleep is not None and node.asleep.take_up(start.needs, at_s):
             (u,) = uniforms(self._seed, "wake", *key)
             start.wake_s = sleep.wake.at(u)
             self._agenda.enter(at_s, Due.STARTED, key)

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from autoscaler.core.policy import ScalingPolicy
-from autoscaler.footprint.ledger import apportion
+from autoscaler.footprint.ledger import AcceleratorState, apportion
 from autoscaler.journal import Entry
 from autoscaler.report import report as journal_report
 from simulator import inputs, journalfile, placedstarts, run_report
@@ -151,9 +151,13 @@ def _tables(result: Result, folder: Path, policy: ScalingPolicy, case: Case) -> 
         facts.add_row(label, value)
     yield facts
     ledger = journal_report(journalfile.read(folder / JOURNAL), policy.spec, case.price_usd_per_hour).ledger
-    footprint = Table(title="accelerator-seconds by state, from the journal", title_justify="left", box=None)
-    parts = apportion(list(ledger.ms.values()), 1000)
-    for state in ledger.ms:
+    # The signals know nothing of a replica that sleeps, so what it holds is not in the journal.
+    asleep_ms = round(result.paid.asleep_accelerator_hours * 3_600_000) if result.paid else 0
+    held_ms = {**ledger.ms, AcceleratorState.ASLEEP: asleep_ms} if asleep_ms else ledger.ms
+    source = "the journal, asleep from the nodes" if asleep_ms else "the journal"
+    footprint = Table(title=f"accelerator-seconds by state, from {source}", title_justify="left", box=None)
+    parts = apportion(list(held_ms.values()), 1000)
+    for state in held_ms:
         footprint.add_column(state.value, justify="right")
     footprint.add_column("held", justify="right")
     footprint.add_row(*map(str, parts), str(sum(parts)))
@@ -182,6 +186,9 @@ def _paid(result: Result) -> Iterator[tuple[str, str]]:
             f"{result.paid.accelerator_hours:.2f} ({result.paid.nodes} nodes in all)",
         )
         yield "dollars of the nodes", dollars(result.paid.usd)
+        if result.paid.asleep_hours:
+            held = result.paid.asleep_accelerator_hours
+            yield "replica-hours asleep", f"{result.paid.asleep_hours:.2f} ({held:.2f} accelerator-hours held in them)"
 
 
 def _not_served(found: Outcomes) -> str:

@@ -1,7 +1,7 @@
 """A trial: one contender in one scenario, and what it came to, without keeping a journal.
 
 Requests are counted as their senders see them (``outcomes``), accelerator time as the ledger counts it: from the
-instant a device is assigned to a replica to the instant it is given back, whatever it does in between.
+instant a device is assigned to a replica to the instant it is given back, whatever it does in between, sleep included.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import numpy as np
 
 from autoscaler.core.policy import PolicySpec
 from autoscaler.journal import Entry, OutcomeStatus
-from simulator.nodeevents import PaidNodes
+from simulator.nodecosts import PaidNodes
 from simulator.outcomes import Outcomes, Promise, RequestTally
 from simulator.placedstarts import PlacedStart, ways
 from simulator.records import Records
@@ -82,7 +82,9 @@ def run_trial(
         on_share(min(1.0, (entry.at - EPOCH_AT) / span_s))
     tally.add(world.cluster.requests())
     history = world.cluster.history()
+    paid = None if world.nodes is None else world.nodes.nodes.paid()
     hours = held_s(history, world.cluster.now_s) * scenario.profile.accelerators_per_replica / 3600
+    hours += 0.0 if paid is None else paid.asleep_accelerator_hours
     return Result(
         contender=contender.name,
         seed=scenario.seed,
@@ -93,7 +95,7 @@ def run_trial(
         moves=moves,
         peak_replicas=peak,
         opening_s=opening_s,
-        paid=None if world.nodes is None else world.nodes.nodes.paid(),
+        paid=paid,
         starts=() if world.nodes is None else tuple(world.nodes.nodes.starts),
     )
 

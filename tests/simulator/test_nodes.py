@@ -288,7 +288,7 @@ def test_what_is_cut_off_or_lost_does_not_sleep() -> None:
     cluster.set_replicas(0)
     cluster.advance(100.0)
     assert states(cluster) == {}
-    assert not any(nodes.nodes.nodes[0].asleep.values())
+    assert nodes.nodes.paid().asleep_hours == 0
 
 
 def test_a_disk_that_is_full_forgets_what_was_used_longest_ago() -> None:
@@ -404,8 +404,11 @@ def story(seed: int, names: tuple[str, ...] = ("a", "b"), *, step_s: float = 15.
     group = replace(
         GROUP, accelerators_per_node=4, max_nodes=3, provisioning=LogNormal(median_s=60.0, sigma=0.5), spot=True,
         gigabytes_per_s={Tier.REGISTRY: 0.5, Tier.OBJECT_STORE: 1.0, Tier.DISK: 3.0, Tier.MEMORY: 20.0},
-        disk_gigabytes=30.0, memory_gigabytes=20.0,
+        disk_gigabytes=30.0, memory_gigabytes=20.0, sleep_gigabytes=45.0,
     )  # fmt: skip
+    sleep = Sleep(
+        gigabytes=20.0, wake=LogNormal(median_s=3.0, sigma=0.3), keeps_accelerators=seed % 2 == 0, most_s=100.0
+    )
     nodes = nodes_of(group, replace(group, name="dear", min_nodes=1, usd_per_hour=8.0), seed=seed, empty_s=60.0)
     sizes = {"a": 1, "b": 2}
     startup = PhasedStartup(
@@ -415,7 +418,7 @@ def story(seed: int, names: tuple[str, ...] = ("a", "b"), *, step_s: float = 15.
         name: pool_on(
             nodes, name, startup=startup, trace=random_trace(seed + sizes[name], 300, span_s=600.0),
             needs=Needs(accelerator="l4", accelerators=sizes[name], image=Content(name=f"i-{name}", gigabytes=8.0),
-                        weights=Content(name=f"w-{name}", gigabytes=14.0)),
+                        weights=Content(name=f"w-{name}", gigabytes=14.0), sleep=sleep if name == "a" else None),
         )
         for name in names
     }  # fmt: skip
@@ -486,7 +489,9 @@ def test_time_is_conserved(seed: int) -> None:
         node = nodes.nodes.nodes.get(number) or next(node for node in nodes.nodes.gone if node.number == number)
         assert levels.min() >= 0
         assert levels.max() <= node.group.accelerators_per_node
-    assert held_hours <= nodes.nodes.paid().accelerator_hours + 1e-9
+    paid = nodes.nodes.paid()
+    assert held_hours + paid.asleep_accelerator_hours <= paid.accelerator_hours + 1e-9
+    assert 0 <= paid.asleep_accelerator_hours <= paid.asleep_hours
 
 
 @given(seed=st.integers(0, 10_000))
