@@ -215,12 +215,28 @@ LINES = st.sampled_from(
 )
 
 
+NODE_LINES = st.sampled_from(
+    [
+        "fault: nodeLoss, perHour: 8, noticedSeconds: 100",
+        "fault: spotReclaim, perHour: 8, nodes: 2, noticeSeconds: 40",
+        "fault: stockout, perHour: 4, durationSeconds: 400, group: spot",
+    ]
+)
+
+
 @settings(max_examples=12, deadline=None)
-@given(lines=st.lists(LINES, min_size=1, max_size=5), seed=st.integers(0, 1000))
-def test_whatever_goes_wrong_a_decision_is_made_and_no_request_is_miscounted(lines: list[str], seed: int) -> None:
+@given(
+    lines=st.lists(LINES, min_size=1, max_size=5),
+    on_nodes=st.lists(NODE_LINES, max_size=3),
+    seed=st.integers(0, 1000),
+)
+def test_whatever_goes_wrong_a_decision_is_made_and_no_request_is_miscounted(
+    lines: list[str], on_nodes: list[str], seed: int
+) -> None:
     """Decide never raises; arrived = finished + rejected + running + waiting + held + lost; the same seed, the same."""
-    text = "faults:\n" + "".join(f"  - {{{line}}}\n" for line in lines)
-    scenario = faulty_scenario(text, trace=steady_trace(rises_at_minute=12, rate=8.0), seed=seed)
+    text = "faults:\n" + "".join(f"  - {{{line}}}\n" for line in (*lines, *on_nodes))
+    trace = steady_trace(rises_at_minute=12, rate=8.0)
+    scenario = faulty_scenario(text, trace=trace, seed=seed, cluster=SPOT if on_nodes else None)
     contender = PEERS["ours"].contender(scenario, spec(), QUANTILE, Style.DEFAULT)
     world = SimulatedWorld(scenario)
     entries = tuple(entry for entry, _ in run(scenario, contender, world))
