@@ -27,6 +27,7 @@ demo: $(READY) ## Replay an hour of real traffic on a simulated cluster, live, w
 test: $(READY) ## Every test, the real control plane included
 	@$(BIN)/python -m deploy.localcluster build
 	@$(MAKE) --no-print-directory lint contracts types
+	@$(BIN)/python -m simulator.compiled >&2  # else the first test of each worker compiles, within its time limit
 	@$(BIN)/pytest -q -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: $(READY) ## Lint, types, import contracts, tests without servers (under two minutes)
@@ -43,6 +44,7 @@ contracts: $(READY) ## Who may import whom
 	@$(BIN)/lint-imports
 
 unit: $(READY) ## Tests that start no server
+	@$(BIN)/python -m simulator.compiled >&2
 	@$(BIN)/pytest -q -n auto -m "not servers and not endtoend" $(ARGS)
 
 sizes: $(READY) ## Sizes of modules and functions against their targets
