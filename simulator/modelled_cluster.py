@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from math import inf
 
+from simulator.neighbors import Neighbor, NeighborPool
 from simulator.nodepool import NodePool
 from simulator.nodes import Content, Needs, NodeGroup, Sleep, Tier
 from simulator.nodescaling import NodeScaling, Packing
@@ -28,6 +29,7 @@ class ModelledCluster:
     weights: Content | None = None
     weights_from: Tier = Tier.OBJECT_STORE
     sleep: Sleep | None = None
+    neighbors: tuple[Neighbor, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -35,8 +37,12 @@ class ModelledCluster:
         return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
 
     def nodes(self, seed: int) -> SharedNodes:
-        """Return the nodes of a run, as they are at its beginning."""
-        return SharedNodes(NodePool(self.groups, seed=seed, packing=self.packing, scaling=self.scaling))
+        """Return the nodes of a run as they are at its beginning, with the neighbors on them."""
+        nodes = SharedNodes(NodePool(self.groups, seed=seed, packing=self.packing, scaling=self.scaling))
+        for neighbor in self.neighbors:
+            pool = NeighborPool(neighbor, nodes.nodes, self.startup, seed)
+            nodes.join(pool.name, pool)
+        return nodes
 
     def needs(self, profile: EngineProfile) -> Needs:
         """Return what one replica of an engine needs of a node.

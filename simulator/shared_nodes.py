@@ -6,9 +6,14 @@ knows when it will be empty, and the nodes learn of it at whole seconds; so then
 """
 
 from math import floor, inf
+from typing import TypeAlias
 
 from simulator.lifecycle import ClusterError, Lifecycle
+from simulator.neighbors import NeighborPool
 from simulator.nodepool import NodePool
+
+Tenant: TypeAlias = Lifecycle | NeighborPool
+"""A pool on the nodes: with traffic, or one that only takes room."""
 
 
 class SharedNodes:
@@ -16,9 +21,9 @@ class SharedNodes:
 
     def __init__(self, nodes: NodePool) -> None:
         self.nodes = nodes
-        self._pools: dict[str, Lifecycle] = {}
+        self._pools: dict[str, Tenant] = {}
 
-    def join(self, name: str, pool: Lifecycle) -> None:
+    def join(self, name: str, pool: Tenant) -> None:
         """Let a pool live on the nodes.
 
         Raises:

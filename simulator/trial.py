@@ -13,6 +13,7 @@ import numpy as np
 from autoscaler.core.policy import PolicySpec
 from autoscaler.journal import Entry, OutcomeStatus
 from simulator.nodecosts import PaidNodes
+from simulator.nodepool import NodePool
 from simulator.outcomes import Outcomes, Promise, RequestTally
 from simulator.placedstarts import PlacedStart, ways
 from simulator.records import Records
@@ -96,8 +97,12 @@ def run_trial(
         peak_replicas=peak,
         opening_s=opening_s,
         paid=paid,
-        starts=() if world.nodes is None else tuple(world.nodes.nodes.starts),
+        starts=() if world.nodes is None else _starts_of(world.nodes.nodes, scenario.name),
     )
+
+
+def _starts_of(nodes: NodePool, pool: str) -> tuple[PlacedStart, ...]:
+    return tuple(start for start in nodes.starts if start.pool == pool)
 
 
 def held_s(lives: Records, until_s: float) -> float:
