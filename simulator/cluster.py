@@ -14,7 +14,7 @@ never exceed its capacity; a draining replica gets no new request; a replica tha
 serves nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -24,7 +24,7 @@ from simulator import routing as gateway_code
 from simulator.faults_replicas import ReplicaFaults
 from simulator.intake import Intake
 from simulator.lifecycle import ClusterError, Lifecycle
-from simulator.lives import lives_at, starting_intervals
+from simulator.lives import known_at, lives_at, starting_intervals
 from simulator.nodes import Needs
 from simulator.profiles import EngineProfile
 from simulator.records import PoolSnapshot, Records
@@ -107,6 +107,11 @@ class Cluster:
     def now_s(self) -> float:
         """The time advanced to."""
         return self._lifecycle.now_s
+
+    @property
+    def desired(self) -> int:
+        """Replicas last asked for by set_replicas."""
+        return self._lifecycle.desired
 
     @property
     def submitted_total(self) -> int:
@@ -232,6 +237,14 @@ class Cluster:
         """What became of every request that has arrived by now_s, those apart that `on_ended` was told of. A copy."""
         arrived = int(self._lifecycle.pool.gateway["next_arrival"][0])
         return table_of(self._lifecycle.pool.requests[:arrived], self.now_s)
+
+    def lives(self, ids: Sequence[int] | None = None) -> Records:
+        """LIFE records of the replicas that exist, or of these ids, as known at now_s. A copy.
+
+        As the API server tells them: the busy_s and requests_finished of one that lives are not looked up.
+        """
+        of = self._lifecycle.alive if ids is None else self._lifecycle.all[list(ids)]
+        return known_at(of, self.now_s)
 
     def history(self) -> Records:
         """LIFE records of every replica there ever was, by id, with busy_s and requests_finished up to now_s."""

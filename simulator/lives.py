@@ -21,22 +21,29 @@ def new_lives(size: int) -> Records:
 
 def counters_of(lives: Records, pool: Pool, at_s: float) -> Records:
     """Copies of the replica records of these lives, with the busy time up to at_s; zeros where there is none."""
-    serving = lives["slot"] >= 0
-    counters = np.zeros(len(lives), dtype=pool.replicas.dtype)
-    counters[serving] = pool.replicas[lives["slot"][serving]]
+    slots = lives["slot"]
+    # As plain bytes: numpy copies records field by field, and at every tick that took six times as long.
+    as_bytes = pool.replicas.view(f"V{pool.replicas.itemsize}")
+    counters: Records = as_bytes[np.maximum(slots, 0)].view(pool.replicas.dtype)
+    counters[slots < 0] = np.zeros((), dtype=counters.dtype)
     # A plain number: numpy asks an enum class for attributes, and would swallow a Ctrl-C that comes meanwhile.
     busy = counters["step_kind"] != int(StepKind.IDLE)
     counters["busy_s"] += np.where(busy, at_s - counters["busy_since_s"], 0.0)
     return counters
 
 
-def lives_at(lives: Records, pool: Pool, at_s: float) -> tuple[Records, Records]:
-    """Copies of life records as known at at_s, and of their replica records, row by row."""
+def known_at(lives: Records, at_s: float) -> Records:
+    """A copy of life records without the instants that lie in the future at at_s: those are NaN."""
     lives = lives.copy()
     lived_s = np.fmin(lives["deleted_s"], at_s)
     for field in PLANNED_TIMES:
         lives[field][~(lives[field] <= lived_s)] = np.nan
-    counters = counters_of(lives, pool, at_s)
+    return lives
+
+
+def lives_at(lives: Records, pool: Pool, at_s: float) -> tuple[Records, Records]:
+    """Copies of life records as known at at_s, and of their replica records, row by row."""
+    lives, counters = known_at(lives, at_s), counters_of(lives, pool, at_s)
     serving = lives["slot"] >= 0
     for field in ("busy_s", "requests_finished"):
         lives[field][serving] = counters[field][serving]

@@ -21,7 +21,8 @@ from simulator.cluster import Cluster
 from simulator.faults import Occurrence
 from simulator.faults_metrics import MetricFaults
 from simulator.faults_replicas import ReplicaFaults
-from simulator.records import BLOCK_TOKENS, TPOT_EDGES_S, TTFT_EDGES_S, PoolSnapshot, Records, cumulative
+from simulator.records import BLOCK_TOKENS, PoolSnapshot
+from simulator.scraped import Histograms, ScrapedSample
 
 EPOCH_AT = 1_700_000_000.0
 """The instant of second 0 of a simulation: 14 Nov 2023, 22:13:20 UTC."""
@@ -77,6 +78,8 @@ class Telemetry:
         self._seen_s = -inf
         self._known: set[int] = set()
         self._replica_faults = replica_faults
+        self._replicas: dict[bytes, Replica] = {}
+        """What was told of each replica at the last look, by the bytes of its life; faults are told beside it."""
         self._faults = (
             MetricFaults(faults, stale_after_s=self._scraping.stale_after_s, epoch_at=EPOCH_AT) if faults else None
         )
@@ -95,14 +98,14 @@ class Telemetry:
 
     def signals(self) -> Signals:
         """Return what is known now: current replica states, and the newest scrape that is old enough."""
-        now = self._cluster.snapshot()
-        replicas = tuple(self._replica(life, now.at_s) for life in now.life)
+        now_s = self._cluster.now_s
+        replicas = self._alive(now_s)
         # One whose engine has crashed is known to be there, and no sample of it is believed any more.
         pods = {replica.pod for replica in replicas if replica.state in _SERVE}
-        visible = self._visible(now.at_s)
+        visible = self._visible(now_s)
         signals = Signals(
-            at=EPOCH_AT + now.at_s,
-            spec_replicas=now.desired,
+            at=EPOCH_AT + now_s,
+            spec_replicas=self._cluster.desired,
             replicas=replicas + self._gone(replicas),
             samples=() if visible is None else tuple(sample for sample in visible.samples if sample.pod in pods),
             held_requests=None if visible is None else visible.held,
@@ -125,11 +128,15 @@ class Telemetry:
         self._known = here
         if not lost:
             return ()
-        history = self._cluster.history()
-        return tuple(self._replica(history[number], 0.0) for number in lost)
+        return tuple(self._faulty(replica_of(life), 0.0) for life in self._cluster.lives(lost))
 
-    def _replica(self, life: np.void, at_s: float) -> Replica:
-        replica = replica_of(life)
+    def _alive(self, at_s: float) -> tuple[Replica, ...]:
+        """Return the replicas that exist. Most are as they were at the last look, and are not made anew."""
+        by_bytes = {life.tobytes(): life for life in self._cluster.lives()}
+        self._replicas = {key: self._replicas.get(key) or replica_of(life) for key, life in by_bytes.items()}
+        return tuple(self._faulty(replica, at_s) for replica in self._replicas.values())
+
+    def _faulty(self, replica: Replica, at_s: float) -> Replica:
         if self._replica_faults is None:
             return replica
         return self._replica_faults.told(replica, EPOCH_AT + at_s, at_s)
@@ -192,16 +199,11 @@ def scrape(snapshot: PoolSnapshot, kv_tokens: int) -> tuple[PodSample, ...]:
     columns["running"] = (engines["decoding"] + engines["prefilling"]).astype(float).tolist()
     # As vllm:kv_cache_usage_perc: the share of blocks in use, a block begun counts as a whole.
     columns["kv_ratio"] = (engines["kv_blocks"] / blocks).tolist()
-    columns["ttft_within"] = _within(engines["ttft_buckets"], TTFT_EDGES_S)
-    columns["tpot_within"] = _within(engines["tpot_buckets"], TPOT_EDGES_S)
     at, capacity = EPOCH_AT + snapshot.at_s, float(blocks * BLOCK_TOKENS)
-    return tuple(
-        PodSample(pod=pod_name(number), at=at, kv_capacity_tokens=capacity, **dict(zip(columns, row, strict=True)))
-        for number, row in zip(snapshot.ids[serving].tolist(), zip(*columns.values(), strict=True), strict=True)
-    )
-
-
-def _within(buckets: Records, edges_s: tuple[float, ...]) -> list[tuple[tuple[float, float], ...]]:
-    """Return (edge, cumulative count) pairs of each row, without the last bucket: +Inf is the count itself."""
-    rows = cumulative(buckets)[:, :-1].astype(float).tolist()
-    return [tuple(zip(edges_s, row, strict=True)) for row in rows]
+    names, histograms = tuple(columns), Histograms(engines)
+    numbers = snapshot.ids[serving].tolist()
+    samples = []
+    for row, (number, values) in enumerate(zip(numbers, zip(*columns.values(), strict=True), strict=True)):
+        known = dict(zip(names, values, strict=True), pod=pod_name(number), at=at, kv_capacity_tokens=capacity)
+        samples.append(ScrapedSample.of(histograms, row, known))
+    return tuple(samples)

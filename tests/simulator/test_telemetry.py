@@ -1,12 +1,16 @@
 """Stories of the telemetry: what a decider may see of a simulated pool, and how late."""
 
+import copy
+import pickle
 from collections import Counter
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoscaler.core.signals import PodSample, ReplicaState, Signals
+from autoscaler.core.signals import PodSample, Presence, ReplicaState, Signals
+from autoscaler.journal import decode, encode
 from simulator.cluster import Cluster
 from simulator.distributions import Fixed
 from simulator.nodepool import NodePool
@@ -195,3 +199,39 @@ def test_a_pending_replica_is_told_as_kubernetes_tells_it() -> None:
         (replica,) = telemetry.signals().replicas
         told.append((replica.reason, replica.node, replica.scheduled_at))
     assert told == [(None, None, None), ("Unschedulable", None, None), (None, "node-0000", EPOCH_AT + 50.0)]
+
+
+def test_a_sample_whose_histograms_are_made_late_is_a_sample() -> None:
+    """It equals what a journal gives back, from either side, and is written, copied, changed and sent as any other."""
+    signals = at(watched(pool(), lag_s=0.0), 60.0)
+    written = decode(Signals, encode(signals))
+    for scraped, plain in zip(signals.samples, written.samples, strict=True):
+        assert type(plain) is PodSample is not type(scraped)
+        assert scraped == plain == scraped
+        assert hash(scraped) == hash(plain)
+        assert asdict(scraped) == asdict(plain)
+        sent = pickle.loads(pickle.dumps(scraped))
+        assert all(each == plain for each in (replace(scraped), copy.copy(scraped), copy.deepcopy(scraped), sent))
+        assert replace(scraped, presence=Presence.STALE) == replace(plain, presence=Presence.STALE) != plain
+        assert plain.ttft_within[-1][1] == plain.ttft_count != 0
+    assert encode(written) == encode(signals)
+
+
+def test_histograms_are_of_the_scrape_and_not_of_when_they_are_read() -> None:
+    """The pool has gone on since; what a sample tells has not."""
+    cluster, other = pool(), pool()
+    early, late = at(watched(cluster, lag_s=0.0), 60.0), at(watched(other, lag_s=0.0), 60.0)
+    encode(early)
+    other.advance(115.0)
+    assert [sample.tpot_within for sample in late.samples] == [sample.tpot_within for sample in early.samples]
+
+
+def test_a_replica_that_did_not_change_is_not_told_anew() -> None:
+    """The same value tick after tick; a change of its life makes another."""
+    cluster = pool()
+    telemetry = watched(cluster)
+    first, second = at(telemetry, 15.0), at(telemetry, 30.0)
+    assert all(one is other for one, other in zip(first.replicas, second.replicas, strict=True))
+    cluster.set_replicas(1)
+    states = Counter(replica.state for replica in at(telemetry, 30.5).replicas)
+    assert states == {ReplicaState.READY: 1, ReplicaState.DRAINING: 1}
