@@ -42,6 +42,17 @@ def test_the_same_seed_gives_the_same_bytes(inputs: Path) -> None:
         assert (inputs / "one" / name).read_bytes() == (inputs / "two" / name).read_bytes()
 
 
+def test_a_comparison_is_the_same_bytes_in_every_process(inputs: Path) -> None:
+    """Sweep, table and picture do not follow from the order of a set, nor from which process drew them."""
+    given = ["compare", str(inputs / "mine.yaml"), "--trace", str(inputs / "mine.csv"), "--with", "ours,static"]
+    given += ["--seeds", "1", "--jobs", "1", "--out"]
+    for salt, folder in (("1", "here"), ("2", "elsewhere")):
+        command = [sys.executable, "-m", "simulator", *given, str(inputs / folder)]
+        subprocess.run(command, check=True, capture_output=True, env=os.environ | {"PYTHONHASHSEED": salt})
+    for name in ("comparison.json", "comparison.html"):
+        assert (inputs / "here" / name).read_bytes() == (inputs / "elsewhere" / name).read_bytes()
+
+
 def test_a_trace_too_long_for_memory_gives_the_same(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Read piece by piece in every run, it is the same trace to every command: same digest, same result."""
     monkeypatch.setattr("simulator.inputs.IN_MEMORY_MOST", 100)
