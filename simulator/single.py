@@ -151,11 +151,10 @@ def _tables(result: Result, folder: Path, policy: ScalingPolicy, case: Case) -> 
         facts.add_row(label, value)
     yield facts
     ledger = journal_report(journalfile.read(folder / JOURNAL), policy.spec, case.price_usd_per_hour).ledger
-    # The signals know nothing of a replica that sleeps, so what it holds is not in the journal.
+    # No signal tells of a replica that sleeps, so what it holds is not in the journal; the nodes know it.
     asleep_ms = round(result.paid.asleep_accelerator_hours * 3_600_000) if result.paid else 0
     held_ms = {**ledger.ms, AcceleratorState.ASLEEP: asleep_ms} if asleep_ms else ledger.ms
-    source = "the journal, asleep from the nodes" if asleep_ms else "the journal"
-    footprint = Table(title=f"accelerator-seconds by state, from {source}", title_justify="left", box=None)
+    footprint = Table(title="accelerator-seconds by state, from the journal", title_justify="left", box=None)
     parts = apportion(list(held_ms.values()), 1000)
     for state in held_ms:
         footprint.add_column(state.value, justify="right")
