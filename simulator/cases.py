@@ -1,5 +1,6 @@
 """What ``run``, ``compare`` and ``tune`` are asked about, read from files and options before anything runs."""
 
+from math import isnan
 from pathlib import Path
 
 import click
@@ -8,12 +9,15 @@ from autoscaler.core.policy import ScalingPolicy
 from simulator import clusterfile, inputs
 from simulator.cluster import Routing
 from simulator.compare import Case
-from simulator.demo import profile_of
+from simulator.demo import profile_of, too_long
 from simulator.inputfile import InputFileError
 from simulator.modelled_cluster import ModelledCluster, ModelledClusterError
 from simulator.profiles import EngineProfile, ProfileError
+from simulator.traces import Trace, Traffic, traffic_of
 from simulator.trial import promise_of
 
+MOST_REFUSED = 0.5
+"""A larger share of requests that no replica holds is a mistake in the policy, not a result."""
 COLDSTART_S = 120.0
 """The median of cold starts that are drawn as a whole, where no other is given."""
 
@@ -37,11 +41,13 @@ def case_of(
     found = inputs.read_policy(policy)
     nodes = None if cluster is None else _read_cluster(cluster)
     requests = inputs.read_requests(trace)
+    start_s = _coldstart_s(found, nodes, coldstart_s)
+    _refuse_too_small(found, requests)
     return Case(
         policy=found,
         trace=requests,
         copies=copies,
-        coldstart_s=_coldstart_s(found, nodes, coldstart_s),
+        coldstart_s=start_s,
         promise=promise_of(found.spec, joint=joint),
         price_usd_per_hour=inputs.price_usd_per_hour(found.spec),
         cluster=nodes,
@@ -52,6 +58,20 @@ def case_of(
         ),
         routing=routing,
     )
+
+
+def _refuse_too_small(policy: ScalingPolicy, trace: Trace | Traffic) -> None:
+    """Refuse an engine that could not serve such traffic at all, as far as the first piece of it tells."""
+    first = next((piece for piece in traffic_of(trace).pieces() if len(piece)), None)
+    if first is None:
+        return
+    profile = profile_of(policy)
+    refused = float(too_long(first, profile).mean())
+    if refused > MOST_REFUSED:
+        raise click.ClickException(
+            f"{refused:.0%} of the requests are longer than the KV cache of a replica, {profile.kv_tokens:,} tokens;"
+            " give spec.engine.kvTokens as the engine reports it, or other traffic"
+        )
 
 
 def _read_cluster(path: Path) -> ModelledCluster:
@@ -68,6 +88,8 @@ def _coldstart_s(policy: ScalingPolicy, cluster: ModelledCluster | None, given_s
         usual_s = None if cluster is None else _usual_start_s(cluster, profile)
     except (ProfileError, ModelledClusterError) as error:
         raise click.ClickException(str(error)) from error
+    if given_s is not None and isnan(given_s):
+        raise click.ClickException("--cold-start nan is no number; give seconds, 1 to 1200")
     if usual_s is not None and given_s is not None:
         raise click.ClickException("the cluster file's startup says what a start takes; leave --cold-start out")
     return given_s or usual_s or COLDSTART_S

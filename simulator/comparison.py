@@ -1,6 +1,7 @@
 """What ``simulator compare`` does: from files and options to sweeps with progress, a table, JSON and a picture."""
 
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,15 @@ def compare(policy: Path, trace: str, carry_over: str | None, out: Path, options
     case = _case(policy, trace, options)
     other = None if carry_over is None else _case(policy, carry_over, options)
     folder = inputs.new_folder(out)
+    try:
+        _compared(folder, case, other, options)
+    except BaseException:
+        # Half a sweep shows nobody's best: interrupted, it leaves nothing in the way of the next.
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _compared(folder: Path, case: Case, other: Case | None, options: Options) -> None:
     console = Console()
     seeds = tuple(range(1, options.seeds + 1))
     rows = _rows(console, case, seeds, options)

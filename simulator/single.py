@@ -63,6 +63,7 @@ def run(policy: Path, trace: str, out: Path, options: Options) -> None:
         policy, trace, copies=options.copies, coldstart_s=options.coldstart_s, joint=options.joint,
         cluster=options.cluster, faults=options.faults, routing=options.routing,
     )  # fmt: skip
+    _refuse_odd_knob(options)
     folder = inputs.new_folder(out)
     try:
         result = _kept(folder, policy, case, options)
@@ -117,6 +118,15 @@ def _kept(folder: Path, policy: Path, case: Case, options: Options) -> Result:
         ]
     write_json(folder / FACTS, facts)
     return result
+
+
+def _refuse_odd_knob(options: Options) -> None:
+    knob = PEERS[options.peer].knob
+    # Written so that NaN, of which no comparison holds, is refused too.
+    if options.knob is not None and not knob.least <= options.knob <= knob.most:
+        raise click.ClickException(
+            f"--knob {options.knob:g} cannot be {options.peer}'s {knob.name}; give {knob.least:g} to {knob.most:g}"
+        )
 
 
 def _usual(policy: ScalingPolicy, peer: str) -> float:

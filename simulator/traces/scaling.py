@@ -147,7 +147,8 @@ def sliced(source: Source, start_s: float, end_s: float | None) -> Source:
                 yield piece.rows(int(low), int(high), None, start_s)
 
     note = f"the part from {start_s:g} to {min(last_s, traffic.span_s):g} s"
-    cut = replace(traffic, span_s=float(min(last_s, traffic.span_s)) - start_s, pieces=pieces)
+    name = f"{traffic.name}[{start_s:g}:{min(last_s, traffic.span_s):g}]"
+    cut = replace(traffic, name=name, span_s=float(min(last_s, traffic.span_s)) - start_s, pieces=pieces)
     return replace(source, traffic=cut, requests=None, notes=(*source.notes, note), at_ratio=None)
 
 

@@ -30,6 +30,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("experiments")
     write_csv(folder / "mine.csv", bursty_trace())
     (folder / "mine.yaml").write_text(demo_policy(), encoding="utf-8")
+    (folder / "small.yaml").write_text(demo_policy().replace("kvTokens: 400000", "kvTokens: 100", 1))
     assert call("run", folder / "mine.yaml", folder / "mine.csv", "--out", folder / "one").exit_code == 0
     return folder
 
@@ -72,6 +73,17 @@ def test_a_run_names_what_it_follows_from(inputs: Path) -> None:
     facts = json.loads((inputs / "one" / "run.json").read_text())
     assert {"trace", "policy_digest", "seed", "versions", "peer", "result"} <= facts.keys()
     assert facts["result"]["outcomes"]["requests"] == int((bursty_trace().arrival_s >= 300).sum())
+
+
+def test_an_interrupted_comparison_leaves_nothing_in_the_way(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a sweep is nobody's best; the same command can be given again."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("simulator.comparison._rows", interrupted)
+    call("compare", inputs / "mine.yaml", "--trace", inputs / "mine.csv", "--out", inputs / "half")
+    assert not (inputs / "half").exists()
 
 
 def test_a_folder_that_is_there_is_never_overwritten(inputs: Path) -> None:
@@ -117,6 +129,10 @@ def test_a_page_of_a_long_run_can_still_be_sent(inputs: Path, monkeypatch: pytes
         (("run", "none.yaml", "azure-conv-2023"), "cannot read the policy none.yaml"),
         (("run", "mine.yaml", "none.csv"), "no such trace"),
         (("run", "mine.yaml", "mine.csv", "--peer", "hpaa"), "there are: ours"),
+        (("run", "mine.yaml", "mine.csv", "--cold-start", "nan"), "--cold-start nan is no number"),
+        (("run", "mine.yaml", "mine.csv", "--peer", "hpa", "--knob", "nan"), "--knob nan cannot be hpa's in flight a"),
+        (("run", "mine.yaml", "mine.csv", "--peer", "hpa", "--knob", "-3"), "give 0.05 to 2048"),
+        (("run", "small.yaml", "mine.csv"), "are longer than the KV cache of a replica, 100 tokens; give spec.engine"),
         (("report", "nowhere"), "holds no run"),
         (("compare", "mine.yaml", "--trace", "mine.csv", "--with", "ours,nobody"), "no peer nobody"),
     ],
