@@ -16,7 +16,7 @@ import click
 PAGE = Path(__file__).parent / "comparison.md"
 PICTURES = Path(__file__).parent / "comparison"
 HOURS = "ours,hpa,hpa-queue,keda,kpa,apa,ray,watermark,wva,dynamo,static,oracle"
-DAY, WEEK = "ours,hpa,hpa-queue,keda,kpa,static,oracle", "ours,hpa,kpa,static"
+DAY, WEEK = "ours,hpa,hpa-queue,keda,kpa,static,oracle", "ours,static,oracle"
 A100, H100 = "policies/vllm/llama-3.1-8b-a100-80gb.yaml", "policies/vllm/llama-3.1-8b-h100.yaml"
 
 MOONCAKE = "{shared}/mooncake_conversation_trace.jsonl.gz"
@@ -73,7 +73,8 @@ TRAFFICS = (
     Traffic(
         key="week",
         title="A synthetic week",
-        about="Made up: days of which the highest hour is five times the lowest, calm weekends, bursts of two minutes.",
+        about="Made up: days of which the highest hour is five times the lowest, calm weekends, bursts of two minutes."
+        " Beside the two bounds alone: a peer's sweep takes a quarter of an hour here.",
         commands=(
             "trace make {folder}/week.parquet --for 1w --rate 20 --daily 5 --weekend 0.4 --dispersion 20 --burst 2m",
             f"compare {A100} --trace {{folder}}/week.parquet --with {WEEK} --seeds 1",
@@ -126,7 +127,7 @@ def section(traffic: Traffic, result: Mapping[str, Any]) -> str:
             f"\n## {traffic.title}\n\n{traffic.about}\n\n{commands}\n",
             *rows(result),
             f"\n![{traffic.title}: accelerator-hours against attainment](comparison/{traffic.key}.png)\n",
-            f"Trace {result['trace']['digest']}, seeds {', '.join(map(str, result['seeds']))}; {versions}.",
+            f"Trace {result['trace']['digest']}, seeds {', '.join(map(str, result['seeds']))}; {versions}.\n",
         )
     )
 
