@@ -10,7 +10,6 @@ from simulator import clusterfile, inputs
 from simulator.cluster import Routing
 from simulator.compare import Case
 from simulator.demo import profile_of, too_long
-from simulator.inputfile import InputFileError
 from simulator.modelled_cluster import ModelledCluster, ModelledClusterError
 from simulator.profiles import EngineProfile, ProfileError
 from simulator.traces import Trace, Traffic, traffic_of
@@ -39,7 +38,8 @@ def case_of(
         click.ClickException: an input is missing or wrong; the message says what to do.
     """
     found = inputs.read_policy(policy)
-    nodes = None if cluster is None else _read_cluster(cluster)
+    with inputs.told_errors():
+        nodes = None if cluster is None else clusterfile.read(cluster)
     requests = inputs.read_requests(trace)
     start_s = _coldstart_s(found, nodes, coldstart_s)
     _refuse_too_small(found, requests)
@@ -72,13 +72,6 @@ def _refuse_too_small(policy: ScalingPolicy, trace: Trace | Traffic) -> None:
             f"{refused:.0%} of the requests are longer than the KV cache of a replica, {profile.kv_tokens:,} tokens;"
             " give spec.engine.kvTokens as the engine reports it, or other traffic"
         )
-
-
-def _read_cluster(path: Path) -> ModelledCluster:
-    try:
-        return clusterfile.read(path)
-    except InputFileError as error:
-        raise click.ClickException(str(error)) from error
 
 
 def _coldstart_s(policy: ScalingPolicy, cluster: ModelledCluster | None, given_s: float | None) -> float:

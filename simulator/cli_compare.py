@@ -34,9 +34,6 @@ def _names(_context: click.Context, _parameter: click.Parameter, value: str) -> 
 )
 @click.option("--seeds", type=click.IntRange(1, 100), default=3, show_default=True, help="Seeds to take the mean over.")
 @on_a_cluster
-@click.option(
-    "--faults", type=click.Path(path_type=Path), metavar="FILE", help="What goes wrong, and when (docs/faults.md)."
-)
 @click.option("--joint", is_flag=True, help="Count a request only if the objective per output token was kept as well.")
 @click.option(
     "--carry-over", metavar="TRACE", help="Show each peer with the setting that was best on this other trace."

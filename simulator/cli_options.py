@@ -13,8 +13,14 @@ ROUTINGS = ("least_outstanding", "round_robin", "random", "prefix_aware")
 
 
 def on_a_cluster(command: Command) -> Command:
-    """Add the options that say what starting a replica takes, and how requests come to replicas."""
+    """Add the options that say what starting a replica takes, how requests come to replicas, and what goes wrong."""
     for option in (
+        click.option(
+            "--faults",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="What goes wrong, and when (docs/faults.md).",
+        ),
         click.option(
             "--routing",
             type=click.Choice(ROUTINGS),

@@ -25,9 +25,6 @@ from simulator.cli_options import on_a_cluster
     "--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True, help="Seed of jitter and cold starts."
 )
 @on_a_cluster
-@click.option(
-    "--faults", type=click.Path(path_type=Path), metavar="FILE", help="What goes wrong, and when (docs/faults.md)."
-)
 @click.option("--joint", is_flag=True, help="Count a request only if the objective per output token was kept as well.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("out/run"), show_default=True, help="A new folder."

@@ -16,9 +16,6 @@ from simulator.cli_options import on_a_cluster
 @click.option("--seeds", type=click.IntRange(1, 100), default=2, show_default=True, help="Seeds to take the mean over.")
 @click.option("--seed", type=click.IntRange(0, 2**31), default=1, show_default=True, help="Seed of the search itself.")
 @on_a_cluster
-@click.option(
-    "--faults", type=click.Path(path_type=Path), metavar="FILE", help="What goes wrong, and when (docs/faults.md)."
-)
 @click.option("--joint", is_flag=True, help="Count a request only if the objective per output token was kept as well.")
 @click.option("--jobs", type=click.IntRange(1, 1024), help="Cores to use; all of them by default.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted search in --out.")

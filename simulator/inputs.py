@@ -102,14 +102,14 @@ def read_source(name_or_path: str, reading: Reading | None = None) -> Source:
 
 @contextmanager
 def told_errors() -> Iterator[None]:
-    """Tell what is wrong with a trace as the command line does.
+    """Tell what is wrong with a trace, or a file of faults or nodes, as the command line does.
 
     Raises:
-        click.ClickException: in place of a TraceError.
+        click.ClickException: in place of a TraceError or an InputFileError.
     """
     try:
         yield
-    except TraceError as error:
+    except (TraceError, InputFileError) as error:
         raise click.ClickException(str(error)) from error
 
 
@@ -119,10 +119,8 @@ def read_faults(path: Path | None, *, span_s: float, groups: Sequence[str] | Non
     Raises:
         click.ClickException: the file cannot be read, or all that is wrong in it, each with its place.
     """
-    try:
+    with told_errors():
         return None if path is None else faultfile.read(path, span_s=span_s, groups=groups)
-    except InputFileError as error:
-        raise click.ClickException(str(error)) from error
 
 
 def price_usd_per_hour(spec: PolicySpec) -> float | None:

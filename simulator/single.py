@@ -71,7 +71,7 @@ def run(policy: Path, trace: str, out: Path, options: Options) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     console = Console()
-    for table in _tables(result, folder, case.policy, case):
+    for table in _tables(result, folder, case):
         console.print(table)
         console.print()
     console.print(f"kept in {folder.resolve()}; as a page: simulator report {folder}", soft_wrap=True, markup=False)
@@ -142,7 +142,7 @@ def _progress() -> Progress:
     return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
-def _tables(result: Result, folder: Path, policy: ScalingPolicy, case: Case) -> Iterator[Table]:
+def _tables(result: Result, folder: Path, case: Case) -> Iterator[Table]:
     found = result.outcomes
     facts = Table(title=f"{result.contender}: {case.trace.name}", title_justify="left", box=None, show_header=False)
     facts.add_column(style="dim")
@@ -160,7 +160,7 @@ def _tables(result: Result, folder: Path, policy: ScalingPolicy, case: Case) -> 
     ):  # fmt: skip
         facts.add_row(label, value)
     yield facts
-    ledger = journal_report(journalfile.read(folder / JOURNAL), policy.spec, case.price_usd_per_hour).ledger
+    ledger = journal_report(journalfile.read(folder / JOURNAL), case.policy.spec, case.price_usd_per_hour).ledger
     # No signal tells of a replica that sleeps, so what it holds is not in the journal; the nodes know it.
     asleep_ms = round(result.paid.asleep_accelerator_hours * 3_600_000) if result.paid else 0
     held_ms = {**ledger.ms, AcceleratorState.ASLEEP: asleep_ms} if asleep_ms else ledger.ms

@@ -60,18 +60,17 @@ def _off_edge(path: str, wanted_s: float, edges: tuple[float, ...], spec: Policy
 
 
 def _reachable(spec: PolicySpec) -> _Found:
-    wanted = spec.objectives.itl_seconds
+    promises = (
+        ("ttftSeconds", spec.objectives.ttft_seconds, "a first token within {:g} s"),
+        ("itlSeconds", spec.objectives.itl_seconds, "{:g} s per token"),
+    )
     step_s = capacity.known(spec).a_s
-    if spec.exports_tokens and wanted is not None and wanted <= step_s:
-        text = f"no number of replicas gives {wanted:g} s per token: one step alone takes {step_s:.3g} s; write more"
-        yield "spec.objectives.itlSeconds", text
-
-
-def _first_token(spec: PolicySpec) -> _Found:
-    wanted, step_s = spec.objectives.ttft_seconds, capacity.known(spec).a_s
-    if spec.exports_tokens and wanted <= step_s:
-        text = f"no number of replicas gives a first token within {wanted:g} s: one step alone takes {step_s:.3g} s"
-        yield "spec.objectives.ttftSeconds", f"{text}; write more"
+    for field, wanted_s, words in promises:
+        if spec.exports_tokens and wanted_s is not None and wanted_s <= step_s:
+            text = (
+                f"no number of replicas gives {words.format(wanted_s)}: one step alone takes {step_s:.3g} s; write more"
+            )
+            yield f"spec.objectives.{field}", text
 
 
 def _hold(spec: PolicySpec) -> _Found:
@@ -189,7 +188,6 @@ _RULES: tuple[Callable[[PolicySpec], _Found], ...] = (
     _ttft_edge,
     _itl_edge,
     _reachable,
-    _first_token,
     _hold,
     _slow_ticks,
     _guessed,
