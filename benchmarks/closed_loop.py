@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.recordings import Floats
-from simulator.des import compiled
-from simulator.profiles import EngineProfile
-from simulator.records import Pool
-from simulator.routing import advance
-from simulator.storage import engine_record, new_pool, place_replica, with_requests
+from simulator.engine.des import compiled
+from simulator.engine.profiles import EngineProfile
+from simulator.engine.records import Pool
+from simulator.engine.routing import advance
+from simulator.engine.storage import engine_record, new_pool, place_replica, with_requests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

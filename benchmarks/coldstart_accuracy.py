@@ -1,6 +1,6 @@
 """Cold starts by phase against measured ones: ``python -m benchmarks.coldstart_accuracy``.
 
-The model is simulator/startup_physics.py. Each model of the data is left out in turn, with all its starts on all hosts;
+The model is simulator/startup/physics.py. Each model of the data is left out in turn, with all its starts on all hosts;
 the constants are fitted to the starts of the others, and the starts of the one left out are predicted from its sizes,
 its tier and its host. Goal (issue 4): error of the total under 10 %, in the mean over all starts as well as over
 models, of which some were started once and some five times.
@@ -26,7 +26,7 @@ import numpy as np
 from autoscaler.core.coldstart import ENGINE_START_S
 from benchmarks.machine import machine, versions
 from benchmarks.recordings import read_csv, required_profiles
-from simulator.startup_physics import EngineStart, Host, Line, ModelFiles, StartPhysics, engine_start
+from simulator.startup.physics import EngineStart, Host, Line, ModelFiles, StartPhysics, engine_start
 
 TOTAL_GOAL_PCT = 10.0
 REFERENCE_CPU = "EPYC9354"

@@ -37,7 +37,7 @@ from benchmarks.serving_accuracy import (
     prior_of,
     summary,
 )
-from simulator.profiles import EngineProfile
+from simulator.engine.profiles import EngineProfile
 
 MEAN_GOAL, P95_GOAL, TPOT_MEDIAN_GOAL_PCT = 0.03, 0.10, 15.0
 DENSE_MODEL, DENSE_BILLION = "Qwen/Qwen3-32B", 32.8

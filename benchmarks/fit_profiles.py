@@ -41,7 +41,7 @@ from benchmarks.recordings import (
     step_grids,
 )
 from benchmarks.run_fit import errors_over, fit_run, halves, profile_of, replay
-from simulator.profiles import EngineProfile
+from simulator.engine.profiles import EngineProfile
 
 LINE = 120
 PROFILES = ROOT / "simulator/data/profiles.yaml"

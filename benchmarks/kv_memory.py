@@ -20,7 +20,7 @@ accelerators hold a whole copy of the KV heads once n exceeds their number, whic
 
 from dataclasses import dataclass
 
-from simulator.records import BLOCK_TOKENS
+from simulator.engine.records import BLOCK_TOKENS
 
 MEMORY_SHARE = 0.9
 OUTSIDE_BYTES = 0.764e9

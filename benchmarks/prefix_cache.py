@@ -20,11 +20,11 @@ import click
 import numpy as np
 
 from benchmarks.machine import machine, versions
-from simulator.cache_storage import new_caches, with_blocks_of
 from simulator.cluster import ROUTINGS, Cluster, Routing
-from simulator.profiles import EngineProfile, load_profile
-from simulator.records import BLOCK_TOKENS, RequestStatus
-from simulator.startup import StartupModel
+from simulator.engine.cache_storage import new_caches, with_blocks_of
+from simulator.engine.profiles import EngineProfile, load_profile
+from simulator.engine.records import BLOCK_TOKENS, RequestStatus
+from simulator.startup.model import StartupModel
 from simulator.traces import Trace, in_memory, open_trace
 
 STEP_S = 3600.0

@@ -24,8 +24,8 @@ from scipy import stats
 
 from benchmarks.machine import machine, versions
 from simulator.cluster import Cluster
-from simulator.profiles import EngineProfile
-from simulator.startup import StartupModel
+from simulator.engine.profiles import EngineProfile
+from simulator.startup.model import StartupModel
 from simulator.traces import Trace
 
 SERVICE_S = 0.1

@@ -30,9 +30,9 @@ from scipy.optimize import minimize
 from benchmarks.kv_memory import BYTES, Geometry, geometry_of
 from benchmarks.recordings import Floats, RecordedRun
 from simulator.cluster import Cluster
-from simulator.profiles import EngineProfile
-from simulator.results import RequestTable
-from simulator.startup import StartupModel
+from simulator.engine.profiles import EngineProfile
+from simulator.engine.results import RequestTable
+from simulator.startup.model import StartupModel
 from simulator.traces import Trace
 
 STARTS = 6

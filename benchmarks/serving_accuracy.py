@@ -33,8 +33,8 @@ from autoscaler.core.capacity import physics_prior
 from autoscaler.core.policy import PolicySpec
 from benchmarks.closed_loop import LoadTest, run_load_test
 from benchmarks.recordings import Floats, ServingPoint
-from simulator.profiles import EngineProfile
-from simulator.records import MAX_SEQS
+from simulator.engine.profiles import EngineProfile
+from simulator.engine.records import MAX_SEQS
 
 SERVER_POINTS_MIN = 6
 TTFT_WEIGHT = 0.2

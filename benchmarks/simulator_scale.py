@@ -27,12 +27,12 @@ from autoscaler.core.decide import decide, initial
 from autoscaler.core.policy import PolicySpec
 from benchmarks.machine import machine, versions
 from simulator.compiled import exercise
-from simulator.profiles import load_profile
+from simulator.engine.profiles import load_profile
+from simulator.experiments.trial import Result, promise_of, run_trial
 from simulator.run import Contender, Scenario
-from simulator.startup import StartupModel
+from simulator.startup.model import StartupModel
 from simulator.telemetry import Scraping
 from simulator.traces import Trace, Traffic
-from simulator.trial import Result, promise_of, run_trial
 
 DAY_S, HOUR_S, BIN_S, TICK_S = 86_400, 3600, 10, 15.0
 PROFILE = "l4/llama-3.1-8b"

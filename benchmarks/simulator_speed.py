@@ -34,13 +34,13 @@ from benchmarks.simulator_scale import SPEC
 from simulator import journalfile
 from simulator.baselines import static
 from simulator.compiled import exercise
-from simulator.des import compiled_owning
-from simulator.profiles import EngineProfile, load_profile
-from simulator.records import Pool
-from simulator.routing import LEAST_OUTSTANDING, advance, release_held
+from simulator.engine.des import compiled_owning
+from simulator.engine.profiles import EngineProfile, load_profile
+from simulator.engine.records import Pool
+from simulator.engine.routing import LEAST_OUTSTANDING, advance, release_held
+from simulator.engine.storage import engine_record, new_pool, place_replica, with_requests
 from simulator.run import Contender, Scenario, run
-from simulator.startup import StartupModel
-from simulator.storage import engine_record, new_pool, place_replica, with_requests
+from simulator.startup.model import StartupModel
 from simulator.telemetry import Scraping
 from simulator.traces import Trace, load_trace
 

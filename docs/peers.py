@@ -8,9 +8,8 @@ from types import ModuleType
 
 import click
 
-from simulator import peer_settings
-from simulator.baselines import aibrix, dynamo, hpa, keda, kpa, oracle, ray_serve, static, watermark, wva
-from simulator.peers import PEERS
+from simulator.baselines import aibrix, dynamo, hpa, keda, kpa, oracle, peer_settings, ray_serve, static, watermark, wva
+from simulator.baselines.peers import PEERS
 from tests.baselines.admission import Admission, Case, admission
 
 PAGE = Path(__file__).parent / "peers.md"

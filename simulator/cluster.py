@@ -20,19 +20,19 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator import routing as gateway_code
-from simulator.faults_replicas import ReplicaFaults
+from simulator.engine import routing as gateway_code
+from simulator.engine.profiles import EngineProfile
+from simulator.engine.records import PoolSnapshot, Records
+from simulator.engine.results import RequestTable, table_of
+from simulator.engine.storage import new_pool, with_requests, with_trace
+from simulator.faults.replicas import ReplicaFaults
 from simulator.intake import Intake
 from simulator.lifecycle import ClusterError, Lifecycle
 from simulator.lives import known_at, lives_at, starting_intervals
-from simulator.nodes import Needs
-from simulator.profiles import EngineProfile
-from simulator.records import PoolSnapshot, Records
-from simulator.results import RequestTable, table_of
-from simulator.shared_nodes import SharedNodes
-from simulator.startup_phases import Startup
-from simulator.storage import new_pool, with_requests, with_trace
-from simulator.tenancy import Tenancy
+from simulator.nodes.node import Needs
+from simulator.nodes.shared_nodes import SharedNodes
+from simulator.nodes.tenancy import Tenancy
+from simulator.startup.phases import Startup
 from simulator.traces import Trace, Traffic
 
 __all__ = ["Cluster", "ClusterError", "RequestTable", "Routing"]

@@ -1,4 +1,4 @@
-"""``python -m simulator.compiled``: compile the engine ahead, so that the first demo does not wait for the compiler.
+"""``python -m simulator.compiled``: compile the engine ahead, so that a first demo need not wait for the compiler.
 
 A kernel is compiled when it is called first, and kept on disk (``des.compile_cache_dir``). So a small pool lives
 through everything that can happen to one here, once without a prefix cache and once with one.
@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 
 from simulator.cluster import Cluster
-from simulator.profiles import load_profile
-from simulator.startup import StartupModel
+from simulator.engine.profiles import load_profile
+from simulator.startup.model import StartupModel
 from simulator.traces import Trace
 
 

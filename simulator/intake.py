@@ -12,12 +12,12 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator import routing as gateway_code
-from simulator.cache_storage import without_prompts
-from simulator.paging import REQUEST_MASK
-from simulator.records import Pool, Records, RequestStatus
-from simulator.results import RequestTable, table_of
-from simulator.storage import with_trace
+from simulator.engine import routing as gateway_code
+from simulator.engine.cache_storage import without_prompts
+from simulator.engine.paging import REQUEST_MASK
+from simulator.engine.records import Pool, Records, RequestStatus
+from simulator.engine.results import RequestTable, table_of
+from simulator.engine.storage import with_trace
 from simulator.traces import Traffic
 
 _ENDED = (int(RequestStatus.FINISHED), int(RequestStatus.REJECTED), int(RequestStatus.LOST))

@@ -6,16 +6,16 @@ applied, each at its exact time. Which replicas there should be, and which go fi
 
 import numpy as np
 
-from simulator import routing as gateway_code
-from simulator.faults_replicas import ReplicaFaults, evict_lost, slow_down
+from simulator.engine import routing as gateway_code
+from simulator.engine.profiles import EngineProfile
+from simulator.engine.records import Pool, Records, ReplicaState
+from simulator.engine.storage import clear_slot, engine_record, place_replica, with_more_slots
+from simulator.faults.replicas import ReplicaFaults, evict_lost, slow_down
 from simulator.intake import Intake
 from simulator.lives import counters_of, new_lives
-from simulator.nodeevents import Happening, What
-from simulator.profiles import EngineProfile
-from simulator.records import Pool, Records, ReplicaState
-from simulator.startup_phases import Startup
-from simulator.storage import clear_slot, engine_record, place_replica, with_more_slots
-from simulator.tenancy import Tenancy
+from simulator.nodes.events import Happening, What
+from simulator.nodes.tenancy import Tenancy
+from simulator.startup.phases import Startup
 
 STARTING, READY = ReplicaState.STARTING, ReplicaState.READY
 DRAINING, GONE = ReplicaState.DRAINING, ReplicaState.GONE

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.records import LIFE, Pool, Records, StepKind
+from simulator.engine.records import LIFE, Pool, Records, StepKind
 
 PLANNED_TIMES = ("scheduled_s", "started_s", "loaded_s", "ready_s")
 """Fields that hold the future of a replica from the moment it is ordered."""

@@ -14,17 +14,17 @@ from autoscaler.core.signals import Signals
 from autoscaler.driver import Decider, Driver
 from autoscaler.journal import Entry, Outcome, OutcomeStatus
 from simulator.cluster import Cluster, Routing
-from simulator.faults import FaultPlan, Occurrence
-from simulator.faults_blows import Blows
-from simulator.faults_controller import ControllerFaults
-from simulator.faults_nodes import befall_nodes
-from simulator.faults_replicas import ReplicaFaults
-from simulator.faults_scale import ScaleFaults
-from simulator.modelled_cluster import ModelledCluster
-from simulator.profiles import EngineProfile
-from simulator.results import RequestTable
-from simulator.shared_nodes import SharedNodes
-from simulator.startup_phases import Startup
+from simulator.engine.profiles import EngineProfile
+from simulator.engine.results import RequestTable
+from simulator.faults.blows import Blows
+from simulator.faults.controller import ControllerFaults
+from simulator.faults.nodes import befall_nodes
+from simulator.faults.plan import FaultPlan, Occurrence
+from simulator.faults.replicas import ReplicaFaults
+from simulator.faults.scale import ScaleFaults
+from simulator.nodes.modelled_cluster import ModelledCluster
+from simulator.nodes.shared_nodes import SharedNodes
+from simulator.startup.phases import Startup
 from simulator.telemetry import EPOCH_AT, Scraping, Telemetry
 from simulator.traces import Trace, Traffic, traffic_of
 

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any, TypeAlias
 
 from autoscaler.core.signals import PodSample
-from simulator.records import TPOT_EDGES_S, TTFT_EDGES_S, Records, cumulative
+from simulator.engine.records import TPOT_EDGES_S, TTFT_EDGES_S, Records, cumulative
 
 Within: TypeAlias = tuple[tuple[float, float], ...]
 

@@ -16,12 +16,12 @@ from math import inf, isnan
 import numpy as np
 
 from autoscaler.core.signals import PodSample, Replica, ReplicaState, Signals
-from simulator import records
 from simulator.cluster import Cluster
-from simulator.faults import Occurrence
-from simulator.faults_metrics import MetricFaults
-from simulator.faults_replicas import ReplicaFaults
-from simulator.records import BLOCK_TOKENS, PoolSnapshot
+from simulator.engine import records
+from simulator.engine.records import BLOCK_TOKENS, PoolSnapshot
+from simulator.faults.metrics import MetricFaults
+from simulator.faults.plan import Occurrence
+from simulator.faults.replicas import ReplicaFaults
 from simulator.scraped import Histograms, ScrapedSample
 
 EPOCH_AT = 1_700_000_000.0

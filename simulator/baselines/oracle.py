@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from autoscaler.core.decision import Decision, Why
 from autoscaler.core.signals import Signals
 from simulator.baselines.sight import Bounds, verdict
-from simulator.profiles import EngineProfile
-from simulator.startup_phases import Startup
+from simulator.engine.profiles import EngineProfile
+from simulator.startup.phases import Startup
 from simulator.traces import Trace, Traffic, traffic_of
 
 BIN_S = 15.0

@@ -7,7 +7,7 @@ from autoscaler.core.decision import Why
 from autoscaler.core.signals import Signals
 from simulator.baselines import oracle, static
 from simulator.baselines.sight import Bounds
-from simulator.startup import StartupModel
+from simulator.startup.model import StartupModel
 from simulator.traces import Trace, Traffic
 from tests.baselines.pools_seen import T0, pool
 from tests.simulator.simulated_pools import engine, requests

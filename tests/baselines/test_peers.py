@@ -7,9 +7,9 @@ import pytest
 
 from autoscaler.core.decision import Decision
 from autoscaler.pricelist import shipped_prices
-from simulator import demo
-from simulator.demo import Setup
-from simulator.peers import PEERS, Knob, Style
+from simulator.baselines.peers import PEERS, Knob, Style
+from simulator.experiments import demo
+from simulator.experiments.demo import Setup
 from simulator.run import SimulatedWorld, run
 from simulator.telemetry import EPOCH_AT, Scraping
 from tests.baselines.admission import PEERS as ADMITTED

@@ -1,7 +1,7 @@
 """docs/peers.md says what the vectors say."""
 
 from docs.peers import ADMITTED, BOUNDS, PAGE, page
-from simulator.peers import PEERS
+from simulator.baselines.peers import PEERS
 from tests.baselines.admission import PEERS as WITH_VECTORS
 from tests.baselines.admission import admission
 

@@ -8,11 +8,11 @@ import numpy as np
 
 from autoscaler.core.policy import PolicySpec
 from autoscaler.journal import Entry, encode
-from simulator import faultfile
-from simulator.compare import Case, scenario_of
-from simulator.modelled_cluster import ModelledCluster
-from simulator.outcomes import Promise
-from simulator.peers import PEERS, Style
+from simulator.baselines.peers import PEERS, Style
+from simulator.experiments.outcomes import Promise
+from simulator.experiments.sweep import Case, scenario_of
+from simulator.faults import faultfile
+from simulator.nodes.modelled_cluster import ModelledCluster
 from simulator.run import Scenario, SimulatedWorld, run
 from simulator.telemetry import EPOCH_AT
 from simulator.traces import Trace

@@ -8,8 +8,8 @@ block of 16 tokens is an object, the queue of free blocks is a list, and blocks 
 from collections import deque
 from dataclasses import dataclass, field
 
-from simulator.profiles import EngineProfile
-from simulator.records import BLOCK_TOKENS
+from simulator.engine.profiles import EngineProfile
+from simulator.engine.records import BLOCK_TOKENS
 from simulator.traces import Trace
 
 Key = tuple[int, ...]

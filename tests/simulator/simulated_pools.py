@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import strategies as st
 
 from simulator.cluster import Cluster
-from simulator.profiles import EngineProfile
-from simulator.records import PoolSnapshot, RequestStatus
-from simulator.startup import StartupModel
+from simulator.engine.profiles import EngineProfile
+from simulator.engine.records import PoolSnapshot, RequestStatus
+from simulator.startup.model import StartupModel
 from simulator.traces import Trace
 
 FIXED_120_S = StartupModel.of_total(120.0, sigma=0.0, straggler_ratio=0.0)

@@ -12,10 +12,10 @@ from autoscaler.core.policy import ScalingPolicy
 from autoscaler.journal import Entry
 from autoscaler.policyfile import parse
 from autoscaler.pricelist import shipped_prices
-from simulator import demo
-from simulator.demo import Setup, contenders
-from simulator.records import Records
-from simulator.results import RequestTable
+from simulator.engine.records import Records
+from simulator.engine.results import RequestTable
+from simulator.experiments import demo
+from simulator.experiments.demo import Setup, contenders
 from simulator.run import SimulatedWorld, run
 from simulator.telemetry import EPOCH_AT
 from simulator.traces import Trace

@@ -13,8 +13,8 @@ from benchmarks.kv_memory import geometry_of, kv_tokens
 from benchmarks.recordings import ABSENT, recorded_runs, serving_points, shared_profiles, step_grids
 from benchmarks.run_fit import errors_over, halves, replay
 from benchmarks.serving_accuracy import held_out_errors, summary
-from simulator.profiles import load_profile
-from simulator.startup_physics import PHYSICS, REFERENCE_HOST, SLOWER_HOST, Line
+from simulator.engine.profiles import load_profile
+from simulator.startup.physics import PHYSICS, REFERENCE_HOST, SLOWER_HOST, Line
 
 
 @pytest.fixture(scope="module")

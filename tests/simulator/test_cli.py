@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from simulator import compiled, replay
+from simulator import compiled
 from simulator.cli import main
+from simulator.commands import demo as replay
 from tests.simulator.small_demo import bursty_trace, write_csv
 
 # Whole demos and a compiler in processes of their own: on a busy machine each takes its time.

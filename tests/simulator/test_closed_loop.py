@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from benchmarks.closed_loop import LoadTest, run_load_test
-from simulator.profiles import EngineProfile
-from simulator.records import RequestStatus
+from simulator.engine.profiles import EngineProfile
+from simulator.engine.records import RequestStatus
 from tests.simulator.simulated_pools import engine, pool
 
 A, B, C = 0.0115, 70e-6, 35e-6

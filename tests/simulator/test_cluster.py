@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.cluster import Cluster, ClusterError, Routing
-from simulator.records import ReplicaState, RequestStatus
-from simulator.startup import StartupModel
+from simulator.engine.records import ReplicaState, RequestStatus
+from simulator.startup.model import StartupModel
 from simulator.traces import Trace, load_trace, superpose
 from tests.simulator.simulated_pools import (
     FIXED_120_S,

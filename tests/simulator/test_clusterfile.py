@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from simulator import clusterfile
 from simulator.cli import main
-from simulator.clusterfile import parse
-from simulator.distributions import NOTHING, Empirical, Fixed, LogNormal
+from simulator.engine.profiles import load_profile
 from simulator.inputfile import InputFileError
-from simulator.modelled_cluster import ModelledCluster, ModelledClusterError
-from simulator.nodes import Content, Sleep, Tier
-from simulator.profiles import load_profile
+from simulator.nodes import clusterfile
+from simulator.nodes.clusterfile import parse
+from simulator.nodes.modelled_cluster import ModelledCluster, ModelledClusterError
+from simulator.nodes.node import Content, Sleep, Tier
+from simulator.startup.distributions import NOTHING, Empirical, Fixed, LogNormal
 from tests.simulator.small_demo import bursty_trace, write_csv
 from tests.simulator.test_cli import demo_policy
 

@@ -9,9 +9,11 @@ import pytest
 from autoscaler.core.policy import ScalingPolicy
 from autoscaler.core.policy_parts import Mode
 from autoscaler.pricelist import shipped_prices
-from simulator import demo, replay, tables
-from simulator.demo import Frame, Setup
-from simulator.profiles import load_profile
+from simulator.commands import demo as replay
+from simulator.engine.profiles import load_profile
+from simulator.experiments import demo
+from simulator.experiments.demo import Frame, Setup
+from simulator.pages import tables
 from simulator.traces import Trace, Traffic, load_trace
 from tests.simulator.simulated_pools import requests
 from tests.simulator.small_demo import bursty_trace, policy, small_setup, told

@@ -11,10 +11,10 @@ from click.testing import CliRunner
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from simulator import emulator
-from simulator.emulation import EmulatedPool, Emulation, ReplayError, SeenPod, compressed
-from simulator.emulator_pods import seen_pod
-from simulator.profiles import load_profile
+from simulator.emulator import server as emulator
+from simulator.emulator.emulation import EmulatedPool, Emulation, ReplayError, SeenPod, compressed
+from simulator.emulator.pods import seen_pod
+from simulator.engine.profiles import load_profile
 from simulator.traces import Trace, load_trace
 
 PROFILE = load_profile("a100-80gb/llama-3.1-8b")

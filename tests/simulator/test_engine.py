@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.cluster import Cluster
-from simulator.records import TPOT_EDGES_S, TTFT_EDGES_S, RequestStatus, cumulative
-from simulator.results import RequestTable
+from simulator.engine.records import TPOT_EDGES_S, TTFT_EDGES_S, RequestStatus, cumulative
+from simulator.engine.results import RequestTable
 from tests.simulator.reference_engine import NaiveEngine
 from tests.simulator.simulated_pools import (
     FIXED_120_S,

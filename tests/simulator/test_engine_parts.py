@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.des import heap_pop, heap_push, heap_remove, observe_run, run_s, steps_within, unit_hash
-from simulator.profiles import ProfileError, load_profile, profile_names
-from simulator.records import TPOT_EDGES_S
-from simulator.startup import StartupModel
+from simulator.engine.des import heap_pop, heap_push, heap_remove, observe_run, run_s, steps_within, unit_hash
+from simulator.engine.profiles import ProfileError, load_profile, profile_names
+from simulator.engine.records import TPOT_EDGES_S
+from simulator.startup.model import StartupModel
 from tests.simulator.simulated_pools import engine
 
 

@@ -10,11 +10,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from autoscaler.journal import OutcomeStatus
-from simulator import journalfile, run_report
+from simulator import journalfile
+from simulator.baselines.peers import PEERS, Style
 from simulator.cli import main
-from simulator.compare import Case, evaluator, swept
-from simulator.outcomes import Promise
-from simulator.peers import PEERS, Style
+from simulator.experiments.outcomes import Promise
+from simulator.experiments.sweep import Case, evaluator, swept
+from simulator.pages import run_report
 from tests.simulator.small_demo import bursty_trace, policy, write_csv
 from tests.simulator.test_cli import demo_policy
 
@@ -58,7 +59,7 @@ def test_a_comparison_is_the_same_bytes_in_every_process(inputs: Path) -> None:
 
 def test_a_trace_too_long_for_memory_gives_the_same(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Read piece by piece in every run, it is the same trace to every command: same digest, same result."""
-    monkeypatch.setattr("simulator.inputs.IN_MEMORY_MOST", 100)
+    monkeypatch.setattr("simulator.commands.inputs.IN_MEMORY_MOST", 100)
     given = (inputs / "mine.yaml", "--trace", inputs / "mine.csv", "--seeds", "1", "--jobs", "1")
     assert call("run", inputs / "mine.yaml", inputs / "mine.csv", "--out", inputs / "long").exit_code == 0
     assert (inputs / "one" / "run.json").read_bytes() == (inputs / "long" / "run.json").read_bytes()
@@ -81,7 +82,7 @@ def test_an_interrupted_comparison_leaves_nothing_in_the_way(inputs: Path, monke
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("simulator.comparison._rows", interrupted)
+    monkeypatch.setattr("simulator.commands.compare._rows", interrupted)
     call("compare", inputs / "mine.yaml", "--trace", inputs / "mine.csv", "--out", inputs / "half")
     assert not (inputs / "half").exists()
 
@@ -111,7 +112,7 @@ def test_a_report_is_one_file_with_every_decision_explained(inputs: Path) -> Non
 
 def test_a_page_of_a_long_run_can_still_be_sent(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of more ticks than a page holds it shows every move and some of the others, and says so."""
-    monkeypatch.setattr("simulator.run_report.TICKS_SHOWN", 20)
+    monkeypatch.setattr("simulator.pages.run_report.TICKS_SHOWN", 20)
     entries = list(journalfile.read(inputs / "one" / "journal.jsonl.gz"))
     kept = run_report.shown(entries)
     moves = [entry for entry in entries if entry.outcome.status is OutcomeStatus.SCALED]

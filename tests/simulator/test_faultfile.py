@@ -10,10 +10,10 @@ from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator import faultfile
 from simulator.cli import main
-from simulator.faults import FaultPlan
-from simulator.faults_kinds import MODELS, Kind
+from simulator.faults import faultfile
+from simulator.faults.kinds import MODELS, Kind
+from simulator.faults.plan import FaultPlan
 from simulator.inputfile import InputFileError
 from tests.simulator.small_demo import bursty_trace, write_csv
 from tests.simulator.test_cli import demo_policy

@@ -4,7 +4,7 @@ from autoscaler.core.decide import Memory
 from autoscaler.core.decision import Why
 from autoscaler.journal import Entry, OutcomeStatus
 from autoscaler.recall import MEMORY_FRESH_S
-from simulator.peers import PEERS, Style
+from simulator.baselines.peers import PEERS, Style
 from simulator.run import SimulatedWorld, run
 from simulator.telemetry import EPOCH_AT
 from tests.simulator.faulty_runs import QUANTILE, between, entries_of, faulty_scenario, journal, spec

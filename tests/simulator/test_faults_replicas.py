@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from autoscaler.core.decision import Why
 from autoscaler.core.signals import Replica, ReplicaState
 from autoscaler.journal import Entry
-from simulator.distributions import Fixed
-from simulator.faults_replicas import backoff_s
-from simulator.modelled_cluster import ModelledCluster
-from simulator.nodes import NodeGroup
-from simulator.peers import PEERS, Style
-from simulator.records import RequestStatus
+from simulator.baselines.peers import PEERS, Style
+from simulator.engine.records import RequestStatus
+from simulator.faults.replicas import backoff_s
+from simulator.nodes.modelled_cluster import ModelledCluster
+from simulator.nodes.node import NodeGroup
+from simulator.pages.run_report import figure
 from simulator.run import SimulatedWorld, run
-from simulator.run_report import figure
+from simulator.startup.distributions import Fixed
 from tests.simulator.faulty_runs import QUANTILE, as_bytes, between, entries_of, faulty_scenario, spec, steady_trace
 from tests.simulator.small_demo import policy
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.frontier import Cost, Point, closer, cost, staircase, wider
-from simulator.peers import Knob
+from simulator.baselines.peers import Knob
+from simulator.experiments.frontier import Cost, Point, closer, cost, staircase, wider
 
 KNOB = Knob(name="in flight", grid=(8.0, 16.0, 32.0), least=0.5, most=128.0)
 

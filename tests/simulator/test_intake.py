@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from simulator.cluster import Cluster, ClusterError, Routing
-from simulator.outcomes import Promise, RequestTally
-from simulator.records import RequestStatus
-from simulator.results import RequestTable
+from simulator.engine.records import RequestStatus
+from simulator.engine.results import RequestTable
+from simulator.experiments.outcomes import Promise, RequestTally
 from simulator.traces import Trace, Traffic
 from tests.simulator.prefix_traces import conversations
 from tests.simulator.simulated_pools import FIXED_120_S, EngineNumbers, engine, engines, pool, random_trace

@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 
 from autoscaler.footprint.states import pool_of
-from simulator import demo
-from simulator.demo import Frame
-from simulator.live import LiveView, Pace
+from simulator.experiments import demo
+from simulator.experiments.demo import Frame
+from simulator.pages.live import LiveView, Pace
 from simulator.telemetry import EPOCH_AT
 from tests.simulator.small_demo import policy, small_setup
 

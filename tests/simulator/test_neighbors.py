@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from simulator.clusterfile import parse
-from simulator.modelled_cluster import ModelledCluster
-from simulator.nodeevents import NodeFault
-from simulator.shared_nodes import SharedNodes
+from simulator.nodes.clusterfile import parse
+from simulator.nodes.events import NodeFault
+from simulator.nodes.modelled_cluster import ModelledCluster
+from simulator.nodes.shared_nodes import SharedNodes
 from tests.simulator.test_clusterfile import NODES, call, inputs, told
 from tests.simulator.test_nodes import pool_on
 

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.cluster import Cluster, ClusterError
-from simulator.distributions import Fixed, LogNormal
-from simulator.nodeevents import NodeFault
-from simulator.nodepool import NodePool
-from simulator.nodes import Content, Needs, NodeGroup, Sleep, Tier
-from simulator.nodescaling import NodeScaling, Packing
-from simulator.records import ReplicaState
-from simulator.shared_nodes import SharedNodes
-from simulator.startup_phases import PhasedStartup, Startup
+from simulator.engine.records import ReplicaState
+from simulator.nodes.events import NodeFault
+from simulator.nodes.node import Content, Needs, NodeGroup, Sleep, Tier
+from simulator.nodes.nodepool import NodePool
+from simulator.nodes.scaling import NodeScaling, Packing
+from simulator.nodes.shared_nodes import SharedNodes
+from simulator.startup.distributions import Fixed, LogNormal
+from simulator.startup.phases import PhasedStartup, Startup
 from simulator.traces import Trace
 from tests.simulator.simulated_pools import FIXED_120_S, engine, random_trace, requests
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.outcomes import LogHistogram, Promise, RequestTally
-from simulator.records import RequestStatus
-from simulator.results import RequestTable
+from simulator.engine.records import RequestStatus
+from simulator.engine.results import RequestTable
+from simulator.experiments.outcomes import LogHistogram, Promise, RequestTally
 from tests.simulator.small_demo import told
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from autoscaler.core.signals import ReplicaState
 from autoscaler.journal import OutcomeStatus
-from simulator import picture
-from simulator.picture import Column, Track
+from simulator.pages import picture
+from simulator.pages.picture import Column, Track
 from tests.simulator.small_demo import told
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

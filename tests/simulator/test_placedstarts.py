@@ -7,12 +7,12 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from simulator import clusterfile
 from simulator.cli import main
 from simulator.cluster import Cluster
-from simulator.nodes import Content, Tier
-from simulator.placedstarts import ImageCame, PlacedStart, Room, Way, ways, write_csv
-from simulator.shared_nodes import SharedNodes
+from simulator.nodes import clusterfile
+from simulator.nodes.node import Content, Tier
+from simulator.nodes.placedstarts import ImageCame, PlacedStart, Room, Way, ways, write_csv
+from simulator.nodes.shared_nodes import SharedNodes
 from tests.simulator.test_clusterfile import call, inputs
 from tests.simulator.test_nodes import GROUP, NEEDS, SLEEPY, nodes_of, pool_on
 

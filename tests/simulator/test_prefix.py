@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.cluster import Cluster
-from simulator.records import BLOCK_TOKENS, PrefixCaches, Records
-from simulator.results import RequestTable
+from simulator.engine.records import BLOCK_TOKENS, PrefixCaches, Records
+from simulator.engine.results import RequestTable
 from simulator.traces import Trace, TraceError, Traffic
 from tests.simulator.prefix_traces import conversations, with_blocks
 from tests.simulator.reference_engine import NaiveEngine

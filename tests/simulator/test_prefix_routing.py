@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.cli import main
-from simulator.cli_options import ROUTINGS
+from simulator.cli.options import ROUTINGS
 from simulator.cluster import ROUTINGS as CLUSTER_ROUTINGS
 from simulator.cluster import Cluster, Routing
-from simulator.provenance import trace_digest
-from simulator.routing import IMBALANCE_LEAST
+from simulator.engine.routing import IMBALANCE_LEAST
+from simulator.experiments.provenance import trace_digest
 from simulator.traces import Trace, Traffic
 from simulator.traces.writing import write_traffic
 from tests.simulator.prefix_traces import conversations, with_blocks

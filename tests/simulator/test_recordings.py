@@ -10,8 +10,8 @@ from autoscaler.core.decision import Decision, Why
 from autoscaler.core.signals import Replica, ReplicaState, Signals
 from autoscaler.journal import Entry, Outcome, OutcomeStatus
 from simulator import journalfile
-from simulator.recordings import RecordingError, read_csv, read_journal, recorded
-from simulator.startup import StartupTimes
+from simulator.startup.model import StartupTimes
+from simulator.startup.recordings import RecordingError, read_csv, read_journal, recorded
 from tests.simulator.small_demo import policy
 from tests.simulator.test_clusterfile import NODES, of, told
 

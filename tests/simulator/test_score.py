@@ -12,8 +12,8 @@ from autoscaler.core.signals import PodSample, Presence, Replica, ReplicaState, 
 from autoscaler.footprint.ledger import AcceleratorState, micro_usd_per_hour
 from autoscaler.footprint.states import pool_of
 from autoscaler.journal import Entry, Outcome, OutcomeStatus
-from simulator.records import TTFT_EDGES_S
-from simulator.score import FirstTokens, Quantile, Score, score
+from simulator.engine.records import TTFT_EDGES_S
+from simulator.experiments.score import FirstTokens, Quantile, Score, score
 from tests.simulator.small_demo import Told, policy, second_of, told
 
 RUNS = pytest.mark.parametrize("number", [0, 1, 2], ids=["ours", "queue", "concurrency"])

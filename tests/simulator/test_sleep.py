@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from simulator.clusterfile import parse
-from simulator.distributions import Fixed
-from simulator.nodes import Sleep
-from simulator.shared_nodes import SharedNodes
+from simulator.nodes.clusterfile import parse
+from simulator.nodes.node import Sleep
+from simulator.nodes.shared_nodes import SharedNodes
+from simulator.startup.distributions import Fixed
 from tests.simulator.test_clusterfile import NODES, STARTS, call, inputs
 from tests.simulator.test_nodes import GROUP, NEEDS, alive, nodes_of, pool_on, start_s
 

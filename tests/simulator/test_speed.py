@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from benchmarks import aisimulate, simulator_scale, simulator_speed
-from simulator.profiles import load_profile
-from simulator.records import RequestStatus
+from simulator.engine.profiles import load_profile
+from simulator.engine.records import RequestStatus
 from simulator.traces import load_trace
 
 

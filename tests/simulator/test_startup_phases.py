@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.cluster import Cluster
-from simulator.distributions import Distribution, Empirical, Fixed, LogNormal, uniforms
-from simulator.startup_phases import PhasedStartup
+from simulator.startup.distributions import Distribution, Empirical, Fixed, LogNormal, uniforms
+from simulator.startup.phases import PhasedStartup
 from tests.simulator.simulated_pools import engine
 
 WARMUP = LogNormal(median_s=30.0, sigma=0.4)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from simulator.startup import StartupModel
-from simulator.startup_physics import SLOWER_HOST, ModelFiles, engine_start
+from simulator.startup.model import StartupModel
+from simulator.startup.physics import SLOWER_HOST, ModelFiles, engine_start
 
 LLAMA_8B = ModelFiles(weights_gb=16.1, layers=32, tokenizer_mb=9.1)
 

@@ -7,10 +7,10 @@ from rich.console import Console
 
 from autoscaler.footprint.ledger import AcceleratorState, Line
 from autoscaler.footprint.states import pool_of
-from simulator import tables
-from simulator.demo import OURS
-from simulator.figures import Figures
-from simulator.score import Quantile, Score, score
+from simulator.experiments.demo import OURS
+from simulator.experiments.score import Quantile, Score, score
+from simulator.pages import tables
+from simulator.pages.figures import Figures
 from tests.simulator.small_demo import policy, small_setup, told
 
 

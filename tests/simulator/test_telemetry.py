@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from autoscaler.core.signals import PodSample, Presence, ReplicaState, Signals
 from autoscaler.journal import decode, encode
 from simulator.cluster import Cluster
-from simulator.distributions import Fixed
-from simulator.nodepool import NodePool
-from simulator.nodes import Needs, NodeGroup
-from simulator.shared_nodes import SharedNodes
+from simulator.nodes.node import Needs, NodeGroup
+from simulator.nodes.nodepool import NodePool
+from simulator.nodes.shared_nodes import SharedNodes
+from simulator.startup.distributions import Fixed
 from simulator.telemetry import EPOCH_AT, Scraping, Telemetry
 from tests.simulator.simulated_pools import FIXED_120_S, engine, random_trace, requests
 

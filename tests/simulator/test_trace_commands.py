@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from simulator.cli import main
-from simulator.trace_report import sparkline
+from simulator.pages.trace_report import sparkline
 from simulator.traces import Trace, TraceError, Traffic, load_trace, open_trace
 from simulator.traces.summary import summarise
 
@@ -204,7 +204,7 @@ def test_an_interruption_leaves_nothing_behind(tmp_path: Path, monkeypatch: pyte
         path.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("simulator.trace_commands.write_traffic", interrupted)
+    monkeypatch.setattr("simulator.commands.trace.write_traffic", interrupted)
     done = call("convert", "azure-code-2023", tmp_path / "t.parquet")
     assert done.exit_code == 130
     assert list(tmp_path.iterdir()) == []

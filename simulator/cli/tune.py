@@ -1,0 +1,37 @@
+"""``simulator tune``: a search over a policy's knobs on recorded traffic."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from simulator.cli.options import on_a_cluster
+
+
+@click.command()
+@click.argument("policy", type=click.Path(path_type=Path))
+@click.option("--trace", required=True, metavar="TRACE", help="A file of requests, or a shipped trace's name.")
+@click.option("--trials", type=click.IntRange(1, 100_000), default=48, show_default=True, help="Settings to try.")
+@click.option("--copies", type=click.IntRange(1, 1000), default=1, show_default=True, help="Copies of the trace.")
+@click.option("--seeds", type=click.IntRange(1, 100), default=2, show_default=True, help="Seeds to take the mean over.")
+@click.option("--seed", type=click.IntRange(0, 2**31), default=1, show_default=True, help="Seed of the search itself.")
+@on_a_cluster
+@click.option("--joint", is_flag=True, help="Count a request only if the objective per output token was kept as well.")
+@click.option("--jobs", type=click.IntRange(1, 1024), help="Cores to use; all of them by default.")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted search in --out.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("out/tune"), show_default=True, help="A new folder."
+)
+def tune(policy: Path, trace: str, out: Path, **options: Any) -> None:  # noqa: ANN401
+    """Search for the cheapest settings of a policy that keep its promise.
+
+    \b
+    simulator tune policies/vllm/llama-3.1-8b-a100-80gb.yaml --trace azure-code-2023 --copies 8
+    simulator tune mine.yaml --trace monday.csv.gz --trials 200 --out out/monday
+    simulator tune mine.yaml --trace monday.csv.gz --trials 200 --out out/monday --resume
+
+    The first 60 % of the traffic is searched on; what is told is how the settings do on the rest.
+    """  # noqa: D301 - click reads the backspace
+    from simulator.commands import tune as tuning  # noqa: PLC0415 - the engine's compiler takes seconds to import
+
+    tuning.run(policy, trace, out, tuning.Options(**options))

@@ -1,0 +1,94 @@
+"""What ``run``, ``compare`` and ``tune`` are asked about, read from files and options before anything runs."""
+
+from math import isnan
+from pathlib import Path
+
+import click
+
+from autoscaler.core.policy import ScalingPolicy
+from simulator.cluster import Routing
+from simulator.commands import inputs
+from simulator.engine.profiles import EngineProfile, ProfileError
+from simulator.experiments.demo import profile_of, too_long
+from simulator.experiments.sweep import Case
+from simulator.experiments.trial import promise_of
+from simulator.nodes import clusterfile
+from simulator.nodes.modelled_cluster import ModelledCluster, ModelledClusterError
+from simulator.traces import Trace, Traffic, traffic_of
+
+MOST_REFUSED = 0.5
+"""A larger share of requests that no replica holds is a mistake in the policy, not a result."""
+COLDSTART_S = 120.0
+"""The median of cold starts that are drawn as a whole, where no other is given."""
+
+
+def case_of(
+    policy: Path,
+    trace: str,
+    *,
+    copies: int,
+    coldstart_s: float | None,
+    joint: bool,
+    cluster: Path | None,
+    faults: Path | None,
+    routing: Routing,
+) -> Case:
+    """Return the case. ``coldstart_s`` None is what the cluster says, else the usual one.
+
+    Raises:
+        click.ClickException: an input is missing or wrong; the message says what to do.
+    """
+    found = inputs.read_policy(policy)
+    with inputs.told_errors():
+        nodes = None if cluster is None else clusterfile.read(cluster)
+    requests = inputs.read_requests(trace)
+    start_s = _coldstart_s(found, nodes, coldstart_s)
+    _refuse_too_small(found, requests)
+    return Case(
+        policy=found,
+        trace=requests,
+        copies=copies,
+        coldstart_s=start_s,
+        promise=promise_of(found.spec, joint=joint),
+        price_usd_per_hour=inputs.price_usd_per_hour(found.spec),
+        cluster=nodes,
+        faults=inputs.read_faults(
+            faults,
+            span_s=requests.span_s,
+            groups=None if nodes is None else [group.name for group in nodes.groups],
+        ),
+        routing=routing,
+    )
+
+
+def _refuse_too_small(policy: ScalingPolicy, trace: Trace | Traffic) -> None:
+    """Refuse an engine that could not serve such traffic at all, as far as the first piece of it tells."""
+    first = next((piece for piece in traffic_of(trace).pieces() if len(piece)), None)
+    if first is None:
+        return
+    profile = profile_of(policy)
+    refused = float(too_long(first, profile).mean())
+    if refused > MOST_REFUSED:
+        raise click.ClickException(
+            f"{refused:.0%} of the requests are longer than the KV cache of a replica, {profile.kv_tokens:,} tokens;"
+            " give spec.engine.kvTokens as the engine reports it, or other traffic"
+        )
+
+
+def _coldstart_s(policy: ScalingPolicy, cluster: ModelledCluster | None, given_s: float | None) -> float:
+    """Return what a cold start usually takes, the policy's replicas having been found to fit the cluster."""
+    try:
+        profile = profile_of(policy)
+        usual_s = None if cluster is None else _usual_start_s(cluster, profile)
+    except (ProfileError, ModelledClusterError) as error:
+        raise click.ClickException(str(error)) from error
+    if given_s is not None and isnan(given_s):
+        raise click.ClickException("--cold-start nan is no number; give seconds, 1 to 1200")
+    if usual_s is not None and given_s is not None:
+        raise click.ClickException("the cluster file's startup says what a start takes; leave --cold-start out")
+    return given_s or usual_s or COLDSTART_S
+
+
+def _usual_start_s(cluster: ModelledCluster, profile: EngineProfile) -> float | None:
+    cluster.needs(profile)
+    return cluster.usual_start_s(profile)

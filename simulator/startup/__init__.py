@@ -1,0 +1,1 @@
+"""How long a replica takes from being ordered to Ready, by phase."""
