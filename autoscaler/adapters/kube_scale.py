@@ -5,7 +5,9 @@ carries the ``resourceVersion`` of the Scale that was read: if anybody changed t
 409 and nothing is written, so a decision is never carried out on a target other than the one it was made for.
 
 An API server that hangs costs every request its whole deadline. After so many in a row without an answer the next ones
-fail at once for a moment, so that a tick over hundreds of policies ends in seconds and the loop stays alive.
+fail at once for a moment, so that a tick over hundreds of policies ends in seconds and the loop stays alive. Where it
+answers one request and not the next (an admission webhook that hangs lets every read pass and no write), no such row
+comes about: a tick has one deadline for all of its requests, and what it does not reach is not asked.
 """
 
 import threading
@@ -21,6 +23,10 @@ UNKNOWN_KEPT_S = 60.0
 # One slow target (a conversion webhook that hangs) is no reason to give up on the others: their answers come between.
 SILENT_MAX = 8
 REST_S = 5.0
+
+
+class NotAskedError(KubeError):
+    """A request that was not sent, since it could not be answered in time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,16 +70,29 @@ class Silence:
         self._unanswered = 0
         self._rest_until = float("-inf")
         self._reason = ""
+        self._ends_at = float("inf")
+        self._too_late = ""
+
+    def begin(self, budget_s: float) -> None:
+        """Begin a tick, whose requests are to be sent within so many seconds."""
+        self._ends_at = self._clock() + budget_s
+        self._too_late = (
+            f"not asked: the API server took all of the {budget_s:g} s that a tick has for its requests; check its "
+            "load and its admission webhooks"
+        )
 
     @contextmanager
     def minded(self) -> Iterator[None]:
         """Let a request run and note whether it was answered; refuse it at once while the server is silent.
 
         Raises:
-            KubeError: the last requests had no answer; this one was not sent.
+            NotAskedError: the last requests had no answer, or the tick has no time left for this one.
         """
-        if self._clock() < self._rest_until:
-            raise KubeError(self._reason)
+        now = self._clock()
+        if now < self._rest_until:
+            raise NotAskedError(f"not asked, since the last {SILENT_MAX} requests had no answer: {self._reason}")
+        if now >= self._ends_at:
+            raise NotAskedError(self._too_late)
         try:
             yield
         except KubeError as error:
@@ -84,6 +103,8 @@ class Silence:
 
     def _note(self, error: KubeError) -> None:
         with self._lock:
+            if self._clock() >= self._ends_at:
+                return  # The last of a tick come alone, without the answers of others between them: no sign of silence.
             # An error with a status is an answer too.
             self._unanswered = self._unanswered + 1 if error.status is None else 0
             if self._unanswered >= SILENT_MAX:
@@ -101,10 +122,15 @@ class Scales:
         self._served: dict[str, tuple[float, dict[str, str]]] = {}
         self._silence = Silence(clock)
 
+    def begin_tick(self, budget_s: float) -> None:
+        """Give the requests from now on, reads and writes, so many seconds in all; those beyond are not sent."""
+        self._silence.begin(budget_s)
+
     def read(self, target: Target) -> Scale:
         """Return the target's Scale.
 
         Raises:
+            NotAskedError: there was no time to ask.
             KubeError: it cannot be read; the sentence says why.
         """
         with self._silence.minded():

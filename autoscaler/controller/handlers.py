@@ -41,6 +41,9 @@ logger = logging.getLogger(__name__)
 
 RESYNC_S = 120.0
 STEP_THREADS = 8
+# A tick's time for all of its requests: as long as the tick where that is short enough for the probe to wait for.
+LEAST_BUDGET_S = 5.0
+MOST_BUDGET_S = 15.0
 LEASE_NAME = "inference-autoscaler"
 NO_PRICES = PriceList(rows=())
 
@@ -137,10 +140,12 @@ class Controller:
         )
         slack_s = self._options.tick_s / 2
         due = [member for member in self._fleet.members if member.policy and member.next_at <= at + slack_s]
+        due.sort(key=_asked_at)
         errors = await self._eyes.refresh(at, [member.policy for member in due if member.policy])
         for endpoint, count in errors.items():
             self.metrics.query_errors.labels(endpoint).inc(count)
         loop = asyncio.get_running_loop()
+        self._scales.begin_tick(min(max(self._options.tick_s, LEAST_BUDGET_S), MOST_BUDGET_S))
         await asyncio.gather(*(loop.run_in_executor(self._steps, self._step, member, at) for member in due))
         for member in self._fleet.members:
             self._teller.tell(member, at)
@@ -248,6 +253,10 @@ class Controller:
             await asyncio.to_thread(self._lease.stop)
         await asyncio.to_thread(self.feed.stop)
         await server.cleanup()
+
+
+def _asked_at(member: Member) -> float:
+    return member.world.asked_at if member.world is not None else float("-inf")
 
 
 def _elector(api: KubeApi, options: Options) -> LeaseElector | None:

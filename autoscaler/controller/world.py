@@ -13,7 +13,7 @@ from typing import Any
 from autoscaler.adapters import kube_pods, kube_selector
 from autoscaler.adapters.kube import KubeError
 from autoscaler.adapters.kube_pods import PodHistory
-from autoscaler.adapters.kube_scale import Scale, Scales, Target
+from autoscaler.adapters.kube_scale import NotAskedError, Scale, Scales, Target
 from autoscaler.adapters.kube_state import ObjectStore
 from autoscaler.core.decision import Decision
 from autoscaler.core.policy_parts import Mode
@@ -55,6 +55,7 @@ class ClusterWorld:
     ) -> None:
         self.target = target
         self.mode = Mode.OBSERVE
+        self.asked_at = float("-inf")  # When the target was last asked for: who was not reached goes first next time.
         self._scales = scales
         self._pods = pods
         self._history = history
@@ -74,7 +75,9 @@ class ClusterWorld:
         try:
             self._read = self._scales.read(self.target)
             self._selector = self._read.selector
+            self.asked_at = at
         except KubeError as error:
+            self.asked_at = self.asked_at if isinstance(error, NotAskedError) else at
             warnings.append(f"{self.target}: {error}")
         spec_replicas = self._read.replicas if self._read else None
         pods = self._selected(warnings)

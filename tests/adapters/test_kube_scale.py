@@ -1,62 +1,16 @@
 """Reading /scale of a server that hangs: a tick over many policies still ends in time."""
 
-import http.server
-import json
-import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import pytest
-from kubernetes import client
 
-from autoscaler.adapters.kube import REQUEST_TIMEOUT_S, KubeApi, KubeError
-from autoscaler.adapters.kube_scale import REST_S, SILENT_MAX, Scales, Target
+from autoscaler.adapters.kube import REQUEST_TIMEOUT_S, KubeError
+from autoscaler.adapters.kube_scale import REST_S, SILENT_MAX, NotAskedError, Scales, Target
+from tests.adapters.kube_servers import Server, serving
 
 POLICIES = 200
 THREADS = 8
-
-
-class Server(http.server.BaseHTTPRequestHandler):
-    """A small API server: it serves Deployments with a Scale, and hangs while it is told to."""
-
-    hangs = False
-    slow_target = ""
-    asked = 0
-
-    def do_GET(self) -> None:
-        """Answer, or keep the client waiting beyond its patience."""
-        type(self).asked += 1
-        if self.hangs or (self.slow_target and self.slow_target in self.path):
-            time.sleep(REQUEST_TIMEOUT_S + 0.5)
-            return
-        kinds = [{"name": "deployments", "kind": "Deployment", "namespaced": True}]
-        kinds.append({"name": "deployments/scale", "kind": "Scale", "namespaced": True})
-        scale = {"metadata": {"resourceVersion": "1"}, "spec": {"replicas": 3}}
-        body = json.dumps(scale if self.path.endswith("/scale") else {"resources": kinds}).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-@contextmanager
-def serving(handler: type[Server]) -> Iterator[KubeApi]:
-    """Yield the API of a server with this handler."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    configuration = client.Configuration()
-    configuration.host = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
-        yield KubeApi(configuration)
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def target(name: str) -> Target:
@@ -115,3 +69,20 @@ def test_one_target_that_hangs_does_not_take_the_others_along() -> None:
         for _ in range(2):
             found = read_all(scales, ["slow", *[f"m{i}" for i in range(40)]])
             assert found == [None] + [3] * 40
+
+
+@pytest.mark.servers
+def test_a_tick_that_is_over_its_time_sends_nothing_more() -> None:
+    """What is not reached says why and what to look at; the next tick begins anew."""
+    now_s = 0.0
+    with serving(Server) as api:
+        scales = Scales(api, lambda: now_s)
+        scales.begin_tick(10.0)
+        read = scales.read(target("m0"))
+        now_s = 10.0
+        with pytest.raises(NotAskedError, match="the 10 s that a tick has for its requests; check its load"):
+            scales.read(target("m0"))
+        with pytest.raises(NotAskedError):
+            scales.write(target("m0"), read, 4)
+        scales.begin_tick(10.0)
+        assert scales.write(target("m0"), read, 4).replicas == 4
