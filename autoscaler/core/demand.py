@@ -36,19 +36,9 @@ from dataclasses import dataclass, field, replace
 from math import exp
 
 from autoscaler.core.capacity import Coefficients, RequestMix, target_concurrency
-from autoscaler.core.intervals import (
-    Dispersion,
-    Gains,
-    Gauges,
-    Track,
-    binned,
-    finite,
-    gauges,
-    hung,
-    missing,
-    tracked,
-    usable,
-)
+from autoscaler.core.dispersion import Dispersion, binned
+from autoscaler.core.gauges import Gauges, finite, gauges
+from autoscaler.core.intervals import Gains, Track, frozen, hung, missing, tracked, usable
 from autoscaler.core.policy import PolicySpec
 from autoscaler.core.signals import Signals
 
@@ -97,8 +87,8 @@ class Observed:
     target concurrency, the newest known. ``newest_at`` is the newest sample that tells demand, ``measured_at`` the
     newest that gave an interval. Sums over pods are scaled to all ``expected`` pods. ``running`` and ``waiting`` are
     ``None`` if no pod told; ``waiting`` includes what a gateway holds. ``hung`` are the pods that have requests and
-    move none. ``untold`` says what was not told of requests that were counted; ``contradiction`` is a sentence if the
-    metrics cannot all be true.
+    move none, ``frozen`` the counters that stand still though requests went through. ``untold`` says what was not told
+    of requests that were counted; ``contradiction`` is a sentence if the metrics cannot all be true.
     """
 
     newest_at: float | None
@@ -116,6 +106,7 @@ class Observed:
     held: float | None
     kv_capacity_tokens: float | None
     hung: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
     untold: str | None = None
     contradiction: str | None = None
 
@@ -314,6 +305,8 @@ def _observed(spec: PolicySpec, memory: DemandMemory, seen: _Seen, dt_s: float |
         held=seen.held,
         kv_capacity_tokens=seen.kv_capacity,
         hung=hung(spec.timing, memory.tracks),
+        # Where no tokens are exported demand is what is in flight, and no counter is asked.
+        frozen=frozen(memory.tracks) if spec.exports_tokens else (),
         untold=memory.untold,
         contradiction=memory.contradiction,
     )

@@ -46,6 +46,12 @@ def conditions(seen: Seen) -> tuple[Condition, ...]:
     if seen.observed.hung:
         message = f"{guard.named(seen.observed.hung)}: requests are there and none of them moves; restart the engine"
         found.append(Condition(name="HungEngine", message=message))
+    if seen.observed.frozen:
+        message = (
+            f"requests went through that these counters did not count: {guard.named(seen.observed.frozen)}; they are "
+            "taken as missing, and nothing is scaled down on them: look at the engine's /metrics, or at the rule"
+        )
+        found.append(Condition(name="FrozenCounters", message=message))
     if seen.observed.untold is not None:
         message = f"{seen.observed.untold}; the last mean stands in, and nothing is scaled down on it"
         found.append(Condition(name="TokensUntold", message=message))
@@ -68,6 +74,7 @@ def _numbers(seen: Seen, plan: Plan | None, judged: Judgement) -> dict[str, floa
         "arrival_rps": observed.arrival_rps,
         "running": observed.running,
         "waiting": observed.waiting,
+        "frozen_counters": float(len(observed.frozen)),
         "held": observed.held,
         "itl_s": observed.itl_s,
         "kv_capacity_tokens": observed.kv_capacity_tokens,

@@ -16,10 +16,11 @@ contradictory      the metrics cannot all be true                               
 no demand yet      no rate was ever measured                                     hold
 =================  ============================================================  ===========================
 
-:data:`BLOCKS` forbid only the way down, the first that speaks is named: a partial answer (warnings, fewer than 80 %
-of the ready replicas report, none at all, an engine that hangs, requests whose tokens nobody tells), a healthy replica
-starting (the owner of the pods would delete just that one: a ReplicaSet removes pods that are not ready first), and the
-first max(H, hold) seconds of a memory.
+:data:`BLOCKS` forbid only the way down, the first that speaks is named: counters that stand still though requests went
+through (what they ought to tell is taken from elsewhere), a partial answer (warnings, fewer than 80 % of the ready
+replicas report, none at all, an engine that hangs, requests whose tokens nobody tells), a healthy replica starting (the
+owner of the pods would delete just that one: a ReplicaSet removes pods that are not ready first), and the first
+max(H, hold) seconds of a memory.
 
 The bounds min and max come last, over every outcome that may be written: they are orders of a person, not
 inferences, so a lowered max acts even when blind. Left to the owner are only contested and zeroed targets.
@@ -263,6 +264,15 @@ def _no_demand(situation: Situation) -> Verdict | None:
     return Verdict(target=situation.spec_replicas, why=Why.NO_DEMAND_YET, detail=detail)
 
 
+def _frozen(situation: Situation) -> Verdict | None:
+    observed = situation.observed
+    # Without arrivals there is no work, whatever the counters say.
+    if not observed.frozen or observed.arrival_rps == 0:
+        return None
+    detail = f"no scale-down on counters that stand still: {named(observed.frozen)}"
+    return Verdict(target=situation.spec_replicas, why=Why.CONTRADICTORY, detail=detail)
+
+
 def _partial(situation: Situation) -> Verdict | None:
     observed = situation.observed
     if situation.signals.warnings:
@@ -305,7 +315,7 @@ STOPS: tuple[Guard, ...] = (
     _contradictory,
     _no_demand,
 )
-BLOCKS: tuple[Guard, ...] = (_partial, _starting, _start_guard)
+BLOCKS: tuple[Guard, ...] = (_frozen, _partial, _starting, _start_guard)
 
 
 def first(guards: tuple[Guard, ...], situation: Situation) -> Verdict | None:

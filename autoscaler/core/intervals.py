@@ -1,4 +1,4 @@
-"""Intervals: what each pod's counters gained between two of its own samples, and how bursty arrivals are.
+"""Intervals: what each pod's counters gained between two of its own samples.
 
 Every sample carries its pod's own time, so a difference is taken between two samples of *one pod*, over the time
 between *those two*. A counter that fell is a restart: that pod's interval is dropped. A pod that was not seen before
@@ -9,34 +9,31 @@ since, and is taken as a whole.
 
 A mean is a gain over a count (prompt tokens over first tokens), so both must be told *by the same pod*: a counter that
 is missing beside a count that moved would pull the mean towards zero, and the target with it. Such a pod contributes
-to neither, and its requests are counted as untold.
+to neither, and its requests are counted as untold. A counter that stands still is not believed to have gained nothing:
+the requests wait for it (``unpaired``) until it moves, or until :mod:`autoscaler.core.frozen` has proved that it is
+frozen. From then on, and in the interval in which it moves again, it is as if it were missing: arrivals are told by the
+first tokens, and the tokens of the requests by nobody.
 
 A pod is *still* while it has requests at both ends of an interval and none of its counters moved; :func:`hung` says
 when that has lasted too long to be one long step. Where the engine counts its steps, two scrapes are enough; a prefill
 of 100,000 tokens that is not counted before it ends takes longer, so without them it is the staleness limit.
 
-Arrivals are dispersed by the index of dispersion in bins of 15 s, from successive differences, which a slow trend
-does not inflate: m = ½(A_t + A_{t−1}), v = ½(A_t − A_{t−1})², IDC = max(1, v̄/m̄), both means with weight
-max(0.01, 1/(pairs + 5)).
-
 Invariants: pure; no rate comes of one sample; a missing counter contributes nothing, a missing gauge changes nothing;
 no value that is not finite leaves this module.
 """
 
-from dataclasses import dataclass, replace
 from math import isfinite
 from typing import NamedTuple
 
+from autoscaler.core.frozen import MOVING, Stand, followed
+from autoscaler.core.gauges import MOST, finite
 from autoscaler.core.policy_parts import Timing
 from autoscaler.core.signals import PodSample, Presence, Replica, ReplicaState, Signals
 
-LEAST_DISPERSION_WEIGHT = 0.01
 SHORTEST_INTERVAL_S = 0.05
 # Still for less than this is one long step: a chunk of 8,192 tokens takes over 2 s on a small GPU.
 STILL_AT_LEAST_S = 10.0
 CLOCK_SLACK_S = 60.0  # What lies further ahead was told by a broken clock.
-FULLEST = 1.5  # A KV use beyond this is no ratio.
-MOST = 1e12  # A count beyond this is no measurement; keeps every later product finite.
 
 # Positions in Track.values: two gauges, then the counters. A sample is read once and then handled as a row, since at
 # sixty pods this is where a decision spends its time.
@@ -44,6 +41,10 @@ RUNNING, WAITING, PROMPTS, FIRST_TOKENS, GENERATED, FINISHED, ITL_SUM_S, ITL_COU
 GAUGES = 2
 WIDTH = 9
 _MOVES = (GENERATED, STEPS, FINISHED, FIRST_TOKENS, PROMPTS)
+# The counters that are looked at for standing still, in the order of Track.stands.
+_JUDGED = (PROMPTS, GENERATED, FINISHED)
+_SERIES = ("prompt tokens", "generated tokens", "finished requests")
+_ALL_MOVE: tuple[Stand, ...] = (MOVING, MOVING, MOVING)
 _NEW: tuple[float | None, ...] = (0.0,) * WIDTH
 
 
@@ -52,13 +53,15 @@ class Track(NamedTuple):
 
     ``values`` are running, waiting, prompt tokens, first tokens, generated tokens, finished requests, sum and count of
     the inter-token latency, and engine steps. ``None`` is what the engine does not export, and the rate before the
-    second sample. ``still_s`` is for how long it has had requests and moved none of them.
+    second sample. ``still_s`` is for how long it has had requests and moved none of them; ``stands`` how prompt tokens,
+    generated tokens and finished requests stand, and nothing while all of them move.
     """
 
     at: float
     values: tuple[float | None, ...]
     arrival_rps: float | None = None
     still_s: float = 0.0
+    stands: tuple[Stand, ...] = ()
 
 
 class Gains(NamedTuple):
@@ -81,45 +84,6 @@ class Gains(NamedTuple):
 _NOTHING = Gains()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dispersion:
-    """State of the index of dispersion: the open bin (arrivals, seconds), the last one, and the means of pairs."""
-
-    open_arrivals: float = 0.0
-    open_s: float = 0.0
-    last_arrivals: float | None = None
-    pairs: int = 0
-    mean: float = 0.0
-    variance: float = 0.0
-
-    @property
-    def index(self) -> float:
-        """IDC, at least 1."""
-        return max(1.0, self.variance / self.mean) if self.mean > 0 else 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gauges:
-    """Sums of the gauges of one instant over the pods that tell them, and how many did.
-
-    ``kv_tokens`` are held by the ``kv_running`` sequences of those pods whose KV use and capacity are known.
-    """
-
-    running: float = 0.0
-    running_pods: int = 0
-    waiting: float = 0.0
-    waiting_pods: int = 0
-    kv_tokens: float = 0.0
-    kv_running: float = 0.0
-    kv_capacity: float = 0.0
-    kv_pods: int = 0
-
-
-def finite(value: float | None) -> float | None:
-    """Return a count that can be one, else ``None``: NaN, infinities and negative counts are missing."""
-    return value if value is not None and 0 <= value <= MOST else None
-
-
 def usable(sample: PodSample, at: float, *, exports_tokens: bool) -> bool:
     """Return whether a sample is present, its time can be true, and it tells what demand is measured by.
 
@@ -132,35 +96,6 @@ def usable(sample: PodSample, at: float, *, exports_tokens: bool) -> bool:
     if exports_tokens:
         return finite(sample.finished_requests) is not None or finite(sample.ttft_count) is not None
     return finite(sample.running) is not None
-
-
-def gauges(samples: list[PodSample], kv_capacity_tokens: float | None) -> Gauges:
-    """Return the sums of the gauges; ``kv_capacity_tokens`` stands in where a pod does not tell its KV capacity."""
-    running = waiting = kv_tokens = kv_running = kv_capacity = 0.0
-    running_pods = waiting_pods = kv_pods = 0
-    for sample in samples:
-        now, queued = finite(sample.running), finite(sample.waiting)
-        if queued is not None:
-            waiting, waiting_pods = waiting + queued, waiting_pods + 1
-        capacity = finite(sample.kv_capacity_tokens) or kv_capacity_tokens
-        if capacity is not None:
-            kv_capacity, kv_pods = kv_capacity + capacity, kv_pods + 1
-        if now is None:
-            continue
-        running, running_pods = running + now, running_pods + 1
-        ratio = sample.kv_ratio
-        if capacity is not None and now > 0 and ratio is not None and 0 <= ratio <= FULLEST:
-            kv_tokens, kv_running = kv_tokens + ratio * capacity, kv_running + now
-    return Gauges(
-        running=running,
-        running_pods=running_pods,
-        waiting=waiting,
-        waiting_pods=waiting_pods,
-        kv_tokens=kv_tokens,
-        kv_running=kv_running,
-        kv_capacity=kv_capacity,
-        kv_pods=kv_pods,
-    )
 
 
 def missing(timing: Timing, signals: Signals, samples: list[PodSample], newest_at: float | None) -> int:
@@ -200,17 +135,22 @@ def tracked(
         old = _NEW if before is None else _as_wide(before.values)
         gains = None if before is None else _gains(old, values)
         dt_s = still_s = None
+        stood = _ALL_MOVE
         if before is not None and gains is not None:
             dt_s = sample.at - before.at
             still_s = before.still_s + dt_s if _is_still(old, values, gains) else 0.0
+            stood = before.stands or _ALL_MOVE
         if gains is None:
             old, gains = _NEW, _gains(_NEW, values)
             dt_s = _since_ready(timing, newest_at, sample, ready_at.get(sample.pod))
-        rate_rps = None
-        if gains is not None and dt_s is not None:
-            rate_rps = _arrivals(gains, dt_s)
-            gained.append(_told(gains))
-        after[sample.pod] = Track(sample.at, values, rate_rps, still_s or 0.0)
+        rate_rps, stands = None, _ALL_MOVE
+        if gains is not None:
+            stands = _followed(stood, values, gains)
+            if dt_s is not None:
+                believed = _believed(stood, stands, gains)
+                rate_rps = _arrivals(believed, dt_s)
+                gained.append(_told(believed, stood, values))
+        after[sample.pod] = Track(sample.at, values, rate_rps, still_s or 0.0, () if stands == _ALL_MOVE else stands)
     return after, Gains(*[sum(column) for column in zip(*gained, strict=True)]) if gained else _NOTHING
 
 
@@ -226,6 +166,47 @@ def hung(timing: Timing, tracks: dict[str, Track]) -> tuple[str, ...]:
             if track.still_s >= (with_steps_s if counts_steps else stale_s):
                 found.append(pod)
     return tuple(sorted(found))
+
+
+def frozen(tracks: dict[str, Track]) -> tuple[str, ...]:
+    """Return the counters that are proved to be frozen, as "finished requests of POD"."""
+    found = []
+    for pod, track in tracks.items():
+        # Most pods have none that stands still.
+        for series, stand in zip(_SERIES, track.stands, strict=False):
+            if stand.frozen:
+                found.append(f"{series} of {pod}")
+    return tuple(sorted(found))
+
+
+def _followed(
+    stood: tuple[Stand, ...], values: tuple[float | None, ...], gains: list[float | None]
+) -> tuple[Stand, ...]:
+    """Return how the judged counters stand after an interval."""
+    first, inside = gains[FIRST_TOKENS] or 0.0, None
+    if values[RUNNING] is not None and values[WAITING] is not None:
+        inside = _in_flight(values)
+    prompts, outputs = _counts(gains)
+    paired = (prompts or 0.0, outputs or 0.0, 0.0)
+    return tuple(
+        MOVING if index == GENERATED and not _generates(values) else followed(stand, gains[index], first, count, inside)
+        for index, stand, count in zip(_JUDGED, stood, paired, strict=True)
+    )
+
+
+def _believed(stood: tuple[Stand, ...], stands: tuple[Stand, ...], gains: list[float | None]) -> list[float | None]:
+    """Return the gains without those of counters that are frozen, or were so until now: what they caught up is old."""
+    believed = gains
+    for index, before, after in zip(_JUDGED, stood, stands, strict=True):
+        if before.frozen or after.frozen:
+            believed = [*believed]
+            believed[index] = None
+    return believed
+
+
+def _generates(values: tuple[float | None, ...]) -> bool:
+    """Return whether an engine was ever seen to generate: one that only embeds gives no token, and is not frozen."""
+    return bool(values[GENERATED] or values[ITL_COUNT])
 
 
 def _as_wide(values: tuple[float | None, ...]) -> tuple[float | None, ...]:
@@ -248,22 +229,35 @@ def _in_flight(values: tuple[float | None, ...]) -> float:
     return (values[RUNNING] or 0.0) + (values[WAITING] or 0.0)
 
 
-def _told(gains: list[float | None]) -> tuple[float, ...]:
-    """Return one pod's part of the sums, in the order of :class:`Gains`."""
+def _counts(gains: list[float | None]) -> tuple[float | None, float | None]:
+    """Return the requests whose prompts and whose answers an interval counted."""
     first, finished = gains[FIRST_TOKENS], gains[FINISHED]
     # Prompt tokens are counted with the first token; where that is not counted, with the end of the request.
-    prompts = _pair(gains[PROMPTS], finished if first is None else first)
     # The other way round for answers: where their ends are not counted, so many begin.
-    outputs = _pair(gains[GENERATED], first if finished is None else finished)
+    return finished if first is None else first, first if finished is None else finished
+
+
+def _told(gains: list[float | None], stood: tuple[Stand, ...], values: tuple[float | None, ...]) -> tuple[float, ...]:
+    """Return one pod's part of the sums, in the order of :class:`Gains`."""
+    begun, ended = _counts(gains)
+    prompts = _pair(gains[PROMPTS], begun, stood[0])
+    outputs = _pair(gains[GENERATED], ended, stood[1] if _generates(values) else None)
     gaps = _pair(gains[ITL_SUM_S], gains[ITL_COUNT])
     return (*prompts[:2], *outputs[:2], *gaps[:2], prompts[2], outputs[2])
 
 
-def _pair(gain: float | None, count: float | None) -> tuple[float, float, float]:
-    """Return gain and count where both are known, and the count that stands alone."""
+def _pair(gain: float | None, count: float | None, stood: Stand | None = None) -> tuple[float, float, float]:
+    """Return gain and count where both are known, and the count that stands alone.
+
+    The requests counted while the counter ``stood`` still go with what it gains when it moves.
+    """
     if count is None:
         return (0.0, 0.0, 0.0)
-    return (0.0, 0.0, count) if gain is None else (gain, count, 0.0)
+    if gain is None:
+        return (0.0, 0.0, count)
+    if stood is None:
+        return (gain, count, 0.0)
+    return (gain, count + stood.unpaired, 0.0) if gain > 0 else (0.0, 0.0, 0.0)
 
 
 def _values(sample: PodSample) -> tuple[float | None, ...]:
@@ -311,28 +305,3 @@ def _since_ready(timing: Timing, newest_at: float | None, sample: PodSample, rea
     age_s = sample.at - ready_at
     # At least one scrape: five requests in the first second are no five requests a second.
     return max(age_s, scrape_s) if age_s <= interval_s else None
-
-
-def binned(state: Dispersion, arrivals: float, dt_s: float, bin_s: float) -> Dispersion:
-    """Put an interval's arrivals into bins; a full bin makes a pair with the one before."""
-    arrivals, span_s = state.open_arrivals + arrivals, state.open_s + dt_s
-    if span_s > 2 * bin_s + dt_s / 2 or dt_s > 2 * bin_s:
-        # A long gap is smooth by averaging, not by nature.
-        return replace(state, open_arrivals=0.0, open_s=0.0, last_arrivals=None)
-    if span_s + dt_s / 2 < bin_s:
-        return replace(state, open_arrivals=arrivals, open_s=span_s)
-    count = arrivals * bin_s / span_s
-    closed = replace(state, open_arrivals=0.0, open_s=0.0, last_arrivals=count)
-    if state.last_arrivals is None or (count == 0 and state.last_arrivals == 0):
-        return closed
-    mean, variance = (count + state.last_arrivals) / 2, (count - state.last_arrivals) ** 2 / 2
-    pairs = state.pairs + 1
-    if pairs == 1:
-        return replace(closed, pairs=1, mean=mean, variance=2 * mean)
-    weight = max(LEAST_DISPERSION_WEIGHT, 1 / (pairs + 5))
-    return replace(
-        closed,
-        pairs=pairs,
-        mean=state.mean + weight * (mean - state.mean),
-        variance=state.variance + weight * (variance - state.variance),
-    )

@@ -9,7 +9,7 @@ import pytest
 from autoscaler.core import demand
 from autoscaler.core.capacity import known
 from autoscaler.core.demand import DemandMemory, Observed
-from autoscaler.core.intervals import Dispersion, binned
+from autoscaler.core.dispersion import Dispersion, binned
 from autoscaler.core.signals import PodSample, Presence, Signals
 from tests.core.pods_seen import policy, replica, sample, steady
 

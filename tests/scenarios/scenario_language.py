@@ -27,14 +27,15 @@ only: ``ready=N`` (so many of the oldest replicas are ready from now), ``failed=
 crash-looping), ``hung=N`` (so many of those that start never will), ``spec=N`` (someone else sets the count first), and
 ``metrics=`` one of ``present``, ``stale`` (nothing newer than before), ``none``, ``down``, ``nan``, ``zero`` (every
 gauge 0), ``partial`` (half of the pods have no series), ``warned`` (an answer with a warning), ``no-prompts`` (nobody
-counts prompt tokens), ``mute`` (everything but a count of requests).
+counts prompt tokens), ``mute`` (everything but a count of requests), ``frozen-finished``, ``frozen-prompts`` and
+``frozen-generated`` (that counter repeats what it told before in every pod; with ``-of-one`` in the first only).
 
 A start ends only when ``ready`` says so. Prompts have 1,000 tokens, outputs 200; what is told is 5 s old.
 """
 
 import copy
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,14 @@ class Pod:
     finished: float = 0.0
     started: float = 0.0
     seen_at: float = 0.0
+    told: PodSample | None = None
+
+
+FROZEN = {
+    "frozen-finished": "finished_requests",
+    "frozen-prompts": "prompt_tokens",
+    "frozen-generated": "generation_tokens",
+}
 
 
 @dataclass(slots=True)
@@ -188,8 +197,12 @@ class Story:
         passed_s, self.now_s = at_s - self.now_s, at_s
         for pod in ready:
             _serve(pod, self.arrivals * passed_s / len(ready), self.arrivals / len(ready), self.waiting / len(ready))
+        others = "present" if metrics.endswith("-of-one") else metrics
         self.seen_s = self.seen_s if metrics == "stale" else at_s
-        samples = tuple(_sample(pod, self.seen_s - AGE_S, metrics) for pod in ready)
+        samples = tuple(
+            _sample(pod, self.seen_s - AGE_S, metrics.removesuffix("-of-one") if pod is ready[0] else others)
+            for pod in ready
+        )
         if metrics == "none":
             samples = ()
         if metrics == "partial":
@@ -234,7 +247,7 @@ def _sample(pod: Pod, at: float, metrics: str) -> PodSample:
         return PodSample(pod=pod.name, at=at, presence=Presence.INVALID)
     gauge = 0.0 if metrics == "zero" else 1.0
     requests, mute = metrics != "mute", metrics in {"mute", "no-prompts"}
-    return PodSample(
+    sample = PodSample(
         pod=pod.name,
         at=at,
         running=pod.running * gauge,
@@ -247,6 +260,11 @@ def _sample(pod: Pod, at: float, metrics: str) -> PodSample:
         itl_sum_s=pod.finished * 200 * 0.03,
         itl_count=pod.finished * 200,
     )
+    if metrics in FROZEN and pod.told is not None:
+        kept: dict[str, Any] = {FROZEN[metrics]: getattr(pod.told, FROZEN[metrics])}
+        sample = replace(sample, **kept)
+    pod.told = sample
+    return sample
 
 
 def _replica(pod: Pod) -> Replica:

@@ -1,0 +1,68 @@
+"""Frozen counters: one that stands still although requests went through the engine that it must have counted.
+
+A series that an exporter forgets, that an upgrade leaves behind under its old name, or that a recording rule repeats
+looks like an engine without traffic, and is not missing. What shows it is a conservation law: what flows in and not out
+is inside. A request that got its first token after a counter last moved, and is not in the engine any more, has ended
+since; and whoever has ended was counted by all three: it had a prompt, it had tokens, it was finished. So with
+
+    n      first tokens that the pod gave since the counter last moved
+    in     what is in it now, running + waiting (an engine may preempt what has begun)
+
+at least n − in requests went through uncounted. The counter is frozen if that is more than the margin
+
+    n − in > 10 + 4·sqrt(n)     and first tokens came in 4 intervals or more
+
+because gauges and counters may be from different instants, and an engine does not count a request that its client gives
+up: only a counter that never moves is judged, so that one finished request among many given up starts it anew. A rule
+that records once a minute is slow, not frozen. Once frozen a counter is so until it moves, or its pod starts again.
+
+Everything is kept by pod, since a pod's last move: pods that come, go and restart change nothing in one another.
+Long answers, a queue that drains and a night without traffic give no n beyond what is in the engine. An engine without
+a count of first tokens, or without one of the gauges, is not judged.
+
+Worked example: a pod serves 2 requests/s of 6 s each, and its count of finished requests stops. After 60 s it has given
+n = 120 first tokens and has 12 inside; 108 > 10 + 4·sqrt(120) = 53.8: frozen.
+
+Invariants: pure; a counter that moves is not frozen.
+"""
+
+from math import sqrt
+from typing import NamedTuple
+
+LEAST_INTERVALS = 4
+MARGIN_REQUESTS = 10.0
+MARGIN_ROOTS = 4.0
+
+
+class Stand(NamedTuple):
+    """How long one counter of one pod stands still, in what it should have counted.
+
+    ``first_tokens`` and ``intervals`` in which they came, since the counter last moved; ``unpaired`` are the requests
+    that were counted meanwhile, and wait for the tokens of this counter.
+    """
+
+    first_tokens: float = 0.0
+    intervals: int = 0
+    unpaired: float = 0.0
+    frozen: bool = False
+
+
+MOVING = Stand()
+
+
+def followed(stand: Stand, gain: float | None, first_tokens: float, requests: float, inside: float | None) -> Stand:
+    """Return how a counter stands after an interval in which it gained ``gain``.
+
+    ``first_tokens`` and ``requests`` are what came in the interval: first tokens, and what is paired with the counter.
+    ``inside`` are the requests in the pod at the end of it; ``None``: not told, and nothing can be proved.
+    """
+    if gain is None or gain > 0:
+        return MOVING
+    if first_tokens <= 0 and requests <= 0:
+        return stand
+    given = stand.first_tokens + first_tokens
+    intervals = stand.intervals + (first_tokens > 0)
+    through = inside is not None and given - inside > MARGIN_REQUESTS + MARGIN_ROOTS * sqrt(given)
+    return Stand(
+        given, intervals, stand.unpaired + requests, stand.frozen or (through and intervals >= LEAST_INTERVALS)
+    )

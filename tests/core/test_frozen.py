@@ -1,0 +1,285 @@
+"""Frozen counters: never seen in honest traffic, always seen where one stands still, and what is decided meanwhile."""
+
+import gzip
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autoscaler import journal
+from autoscaler.core import frozen
+from autoscaler.core.decide import Memory, decide, initial
+from autoscaler.core.decision import Decision, Why
+from autoscaler.core.frozen import MOVING, Stand, followed
+from autoscaler.core.policy import PolicySpec
+from tests.core.engines_modelled import COUNTERS, Engine, Traffic, seen, without
+from tests.core.pods_seen import policy, sample, steady
+
+SPEC = policy()
+TICK_S = 15
+# Standing ticks until the margin is passed at half a request per second and pod, as the next test computes it.
+TICKS = 8
+WORDS = {"finished_requests": "finished requests", "prompt_tokens": "prompt tokens", "generation_tokens": "generated"}
+
+traffics = st.builds(
+    Traffic,
+    rate_rps=st.sampled_from([0.0, 0.01, 0.1, 1.0, 4.0]),
+    output_tokens=st.sampled_from([1.0, 5.0, 200.0, 3000.0, 90_000.0]),
+    given_up=st.sampled_from([0.0, 0.05, 0.3]),
+    preempted_per_s=st.sampled_from([0.0, 0.0, 0.2]),
+)
+
+
+def lived(engines: list[Engine], traffic: Traffic, random: Random, seconds: int = TICK_S) -> None:
+    """Let all engines live for some seconds."""
+    for _ in range(seconds):
+        for engine in engines:
+            engine.second(traffic, random)
+
+
+def names(decision: Decision) -> list[str]:
+    """Return the names of a decision's conditions."""
+    return [condition.name for condition in decision.conditions]
+
+
+def message(decision: Decision) -> str:
+    """Return what the condition says."""
+    return next(one.message for one in decision.conditions if one.name == "FrozenCounters")
+
+
+def test_the_margin_by_hand() -> None:
+    """The essay's example, one request to either side of the margin, and one interval too few."""
+    stood = Stand(first_tokens=90.0, intervals=3, unpaired=90.0)
+    assert followed(stood, 0.0, 30.0, 30.0, 12.0) == Stand(120.0, 4, 120.0, frozen=True)
+    for inside, proved in ((50.0, False), (49.0, True)):
+        # 100 given: 10 + 4·sqrt(100) = 50 may be missing, 51 not.
+        stand = followed(Stand(first_tokens=75.0, intervals=3), 0.0, 25.0, 0.0, inside)
+        assert stand.frozen is proved
+    assert not followed(Stand(first_tokens=1e6, intervals=2), 0.0, 1e6, 0.0, 0.0).frozen
+    assert (frozen.MARGIN_REQUESTS, frozen.MARGIN_ROOTS, frozen.LEAST_INTERVALS) == (10.0, 4.0, 4)
+
+
+def test_what_moves_or_is_missing_is_not_frozen_and_what_was_proved_stays() -> None:
+    """A gain, or none known, starts anew; a queue that comes later does not take back what was proved."""
+    proved = Stand(first_tokens=120.0, intervals=4, unpaired=120.0, frozen=True)
+    assert followed(proved, 1.0, 30.0, 30.0, 0.0) is MOVING
+    assert followed(proved, None, 30.0, 30.0, 0.0) is MOVING
+    assert followed(proved, 0.0, 30.0, 30.0, 1e6).frozen
+    assert followed(proved, 0.0, 0.0, 0.0, 0.0) is proved
+    assert not followed(Stand(first_tokens=1e6, intervals=9), 0.0, 30.0, 0.0, None).frozen
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 2**32), st.lists(traffics, min_size=1, max_size=4), st.integers(1, 3))
+def test_honest_traffic_is_never_called_frozen(seed: int, spells: list[Traffic], pods: int) -> None:
+    """Bursts, drained queues, answers of an hour, aborts, preemption, restarts, new pods, lost pods, missed scrapes."""
+    random, at, made = Random(seed), 0.0, pods
+    engines = [Engine(pod=f"p{index}", born_at=-900.0) for index in range(pods)]
+    memory = initial(SPEC)
+    for traffic in spells:
+        for _ in range(12):
+            at += TICK_S
+            lived(engines, traffic, random)
+            luck = random.random()
+            if luck < 0.03:
+                random.choice(engines).restart()
+            elif luck < 0.06:
+                made += 1
+                engines.append(Engine(pod=f"p{made}", born_at=at - 5))
+            elif luck < 0.08 and len(engines) > 1:
+                engines.pop(0)
+            missed = (engines[0].pod,) if random.random() < 0.05 else ()
+            memory, decision = decide(SPEC, memory, seen(engines, at, missed=missed))
+            assert "FrozenCounters" not in names(decision), decision.conditions
+            assert decision.numbers["frozen_counters"] == 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    counter=st.sampled_from(COUNTERS),
+    everywhere=st.booleans(),
+    rate_rps=st.sampled_from([0.5, 1.0, 2.0]),
+    output_tokens=st.sampled_from([20.0, 200.0, 300.0]),
+)
+def test_a_counter_that_stands_still_is_always_called_so(
+    seed: int, counter: str, everywhere: bool, rate_rps: float, output_tokens: float
+) -> None:
+    """In all pods or in one of three, from half a request per second and pod on, within eight ticks and until it moves.
+
+    Nothing goes down meanwhile, although the fleet is far too large.
+    """
+    random, traffic = Random(seed), Traffic(rate_rps=rate_rps, output_tokens=output_tokens, given_up=0.05)
+    engines = [Engine(pod=f"p{index}", born_at=-900.0) for index in range(3)]
+    memory, found = initial(SPEC), []
+    for tick in range(30):
+        lived(engines, traffic, random)
+        if tick == 8:
+            for engine in engines if everywhere else engines[:1]:
+                engine.stop(counter)
+        memory, decision = decide(SPEC, memory, seen(engines, 15.0 * tick))
+        found.append("FrozenCounters" in names(decision))
+    assert found.index(True) <= 8 + TICKS
+    assert all(found[found.index(True) :])
+    assert message(decision).count(WORDS[counter]) == (3 if everywhere else 1)
+    assert decision.numbers["frozen_counters"] == (3 if everywhere else 1)
+    assert (decision.target, decision.why) == (3, Why.CONTRADICTORY)
+    for engine in engines:
+        engine.stopped.clear()
+    lived(engines, traffic, random)
+    memory, decision = decide(SPEC, memory, seen(engines, 15.0 * 30))
+    assert "FrozenCounters" not in names(decision)
+
+
+def told(counter: str | None, rates_rps: list[float], pods: int = 4) -> list[Decision]:
+    """Return the decisions of a target whose engines stop a counter after a quarter of the time."""
+    random, memory, decisions = Random(5), initial(SPEC), []
+    engines = [Engine(pod=f"p{index}", born_at=-900.0) for index in range(pods)]
+    for tick, rate_rps in enumerate(rates_rps):
+        lived(engines, Traffic(rate_rps=rate_rps), random)
+        if counter is not None and tick == len(rates_rps) // 4:
+            for engine in engines:
+                engine.stop(counter)
+        memory, decision = decide(SPEC, memory, seen(engines, 15.0 * tick))
+        decisions.append(decision)
+    return decisions
+
+
+@pytest.mark.parametrize("counter", COUNTERS)
+def test_what_is_wanted_stays_what_it_would_be_and_rises_with_the_traffic(counter: str) -> None:
+    """First tokens stand in for ends, and the last mean for tokens: twelve minutes later three times the traffic."""
+    rates_rps = [5.0] * 64 + [15.0] * 64
+    honest, blinded = told(None, rates_rps), told(counter, rates_rps)
+    # Out of the five-minute peak that was seen before the freeze, and into the new traffic.
+    for tick in (*range(56, 64), *range(110, 128)):
+        assert honest[tick].want is not None
+        assert blinded[tick].want is not None
+        assert blinded[tick].want == pytest.approx(honest[tick].want, abs=1), tick
+    assert blinded[-1].target == pytest.approx(honest[-1].target, abs=1)
+    assert (honest[-1].want or 0) > (honest[60].want or 0)
+
+
+def test_without_arrivals_a_frozen_counter_keeps_nobody() -> None:
+    """Where nobody asks there is no work, whatever prompts would have cost: the night is not paid for."""
+    decisions = told("prompt_tokens", [5.0] * 64 + [0.0] * 120)
+    assert decisions[60].why is Why.CONTRADICTORY
+    assert decisions[60].target == 4
+    assert "FrozenCounters" in names(decisions[-1])
+    assert decisions[-1].target == 1
+
+
+def test_what_a_counter_catches_up_is_no_burst() -> None:
+    """It repeated an old value for ten minutes and jumps to the true one: the arrivals are still those of the pods."""
+    random, memory = Random(7), initial(SPEC)
+    engines = [Engine(pod="p0", born_at=-900.0)]
+    rates = []
+    for tick in range(80):
+        lived(engines, Traffic(rate_rps=4.0), random)
+        if tick == 20:
+            engines[0].stop("finished_requests")
+        if tick == 60:
+            engines[0].stopped.clear()
+        memory, decision = decide(SPEC, memory, seen(engines, 15.0 * tick))
+        rates.append(decision.numbers.get("arrival_rps", 0.0))
+    assert max(rates) < 8.0
+    assert min(rates[26:]) > 2.0
+    assert memory.demand.output_tokens == pytest.approx(200, rel=0.2)
+
+
+def test_requests_that_were_counted_a_scrape_before_their_tokens_are_paired_with_them() -> None:
+    """A counter that is read one scrape late: two requests without tokens, then tokens of four; the mean is right."""
+    memory = initial(SPEC)
+    for tick in range(20):
+        served = 100.0 + 2 * tick
+        late = 100.0 + 4 * (tick // 2)
+        one = sample("a", 15.0 * tick - 5, served, prompt_tokens=late * 1000, generation_tokens=late * 200)
+        memory, decision = decide(SPEC, memory, replace(steady(15.0 * tick, ready=1), samples=(one,)))
+    assert decision.numbers["prompt_tokens"] == pytest.approx(1000)
+    assert decision.numbers["output_tokens"] == pytest.approx(200)
+
+
+def test_an_engine_that_only_embeds_is_not_frozen() -> None:
+    """It generates nothing: its answers have no tokens, and are one token long to the formulas."""
+    spec, memory = policy(), initial(SPEC)
+    for tick in range(20):
+        one = sample("a", 15.0 * tick - 5, 100.0 + 60 * tick, generation_tokens=0.0, itl_count=0.0, itl_sum_s=0.0)
+        memory, decision = decide(spec, memory, replace(steady(15.0 * tick, ready=1), samples=(one,)))
+    assert "FrozenCounters" not in names(decision)
+    assert decision.numbers["output_tokens"] == 1.0
+
+
+def stopped(spec: PolicySpec, counter: str, *, untold: str | None = None) -> Decision:
+    """Return the last decision of a target whose one engine has stopped a counter, and does not export another."""
+    random, memory = Random(1), initial(spec)
+    engines = [Engine(pod="p0", born_at=-900.0)]
+    engines[0].stop(counter)
+    for tick in range(20):
+        lived(engines, Traffic(rate_rps=4.0), random)
+        signals = seen(engines, 15.0 * tick)
+        memory, decision = decide(spec, memory, signals if untold is None else without(signals, untold))
+    return decision
+
+
+@pytest.mark.parametrize("untold", ["ttft_count", "running", "waiting"])
+def test_without_first_tokens_or_gauges_nothing_is_proved(untold: str) -> None:
+    """The law needs what flows in and what is inside: an engine that does not tell them is believed."""
+    assert "FrozenCounters" in names(stopped(SPEC, "prompt_tokens"))
+    assert "FrozenCounters" not in names(stopped(SPEC, "prompt_tokens", untold=untold))
+
+
+def test_in_concurrency_mode_no_counter_is_asked() -> None:
+    """Demand is what is in flight there, and a counter that stands still says nothing of it."""
+    spec = policy(engine={"preset": "tgi", "targetConcurrency": 5})
+    assert "FrozenCounters" not in names(stopped(spec, "finished_requests"))
+
+
+def test_what_stands_survives_a_restart_of_the_controller() -> None:
+    """The memory read back from JSON still knows what is frozen, and one of an older version knows nothing of it."""
+    random, memory = Random(3), initial(SPEC)
+    engines = [Engine(pod="p0", born_at=-900.0)]
+    for tick in range(20):
+        lived(engines, Traffic(rate_rps=4.0), random)
+        if tick == 3:
+            engines[0].stop("finished_requests")
+        memory, _ = decide(SPEC, memory, seen(engines, 15.0 * tick))
+    read = journal.decode(Memory, journal.encode(memory))
+    assert read == memory
+    lived(engines, Traffic(rate_rps=4.0), random)
+    assert "FrozenCounters" in names(decide(SPEC, read, seen(engines, 300.0))[1])
+    older = {pod: track._replace(stands=()) for pod, track in memory.demand.tracks.items()}
+    forgotten = replace(memory, demand=replace(memory.demand, tracks=older))
+    assert "FrozenCounters" not in names(decide(SPEC, forgotten, seen(engines, 300.0))[1])
+
+
+@pytest.mark.parametrize(("trace", "copies"), [("azure-conv-2023", 6), ("azure-conv-2023", 1), ("azure-code-2023", 13)])
+def test_the_shipped_hours_never_look_frozen(trace: str, copies: int, tmp_path: Path) -> None:
+    """An hour of real requests on simulated engines, busy and nearly idle: no tick of it carries the condition."""
+    shipped = Path(__file__).parents[2] / "policies/vllm/llama-3.1-8b-a100-80gb.yaml"
+    out = tmp_path / "run"
+    command = [
+        sys.executable,
+        "-m",
+        "simulator",
+        "run",
+        str(shipped),
+        trace,
+        "--copies",
+        str(copies),
+        "--out",
+        str(out),
+    ]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    (kept,) = out.glob("*.jsonl.gz")
+    with gzip.open(kept, "rt") as lines:
+        entries: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    decisions = [entry["decision"] for entry in entries]
+    assert len(decisions) > 200
+    assert {decision["numbers"]["frozen_counters"] for decision in decisions} == {0.0}
+    assert "FrozenCounters" not in {one["name"] for decision in decisions for one in decision["conditions"]}
