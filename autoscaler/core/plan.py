@@ -12,8 +12,9 @@ demand, the forecast, the guards' clock. What comes out is turned into a number 
 
 Words: ``ready`` replicas serve; ``warming`` = max(0, spec_replicas − ready) are asked for and do not, pods that do
 not exist yet included and a rollout's surge excluded; of these ``stuck`` ones are starting for longer than the
-cold-start model's A99 or have failed, the rest is ``healthy``. ``loading`` are all pods that start and are not stuck, a
-rollout's surge included: it serves soon in another's place, so it is no capacity, but it may not be deleted either.
+cold-start model's A99, have failed, or are in a crash loop, until they are ready; the rest is ``healthy``. ``loading``
+are all pods that start and are not stuck, a rollout's surge included: it serves soon in another's place, so it is no
+capacity, but it may not be deleted either.
 ``hold`` = 2·L50 or the policy's own window.
 
 Invariants: pure; with the same memory and mix a larger demand never gives a smaller want.
@@ -46,7 +47,8 @@ class Memory:
     """All that the core keeps from tick to tick; plain values, which serialise to JSON.
 
     ``wants`` are (sighted second, want), oldest first and falling: the candidates for the maximum over the hold.
-    ``quantile`` is the q in force; it starts at the policy's and is where a trim will act.
+    ``quantile`` is the q in force; it starts at the policy's and is where a trim will act. ``crashing`` are the uids of
+    replicas in a crash loop, until they are ready.
     """
 
     quantile: float
@@ -55,6 +57,7 @@ class Memory:
     forecast: ForecastMemory = field(default_factory=ForecastMemory)
     guard: GuardMemory = field(default_factory=GuardMemory)
     wants: tuple[tuple[float, int], ...] = ()
+    crashing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +132,7 @@ def times(spec: PolicySpec, estimate: Estimate) -> Times:
 def see(spec: PolicySpec, memory: Memory, signals: Signals) -> Seen:
     """Fold one tick's signals into every part of the memory."""
     memory = _put_right(memory, signals.at)
+    signals = replace(signals, replicas=starts.unrecovered(signals.replicas, memory.crashing))
     coefficients = capacity.known(spec)
     cold = coldstart.update(memory.coldstart, signals.replicas, signals.at)
     lead = times(spec, cold.estimate)
@@ -143,6 +147,7 @@ def see(spec: PolicySpec, memory: Memory, signals: Signals) -> Seen:
         forecast=ahead,
         guard=guarded,
         wants=memory.wants,
+        crashing=starts.crashing(signals.replicas),
     )
     return Seen(
         spec=spec,

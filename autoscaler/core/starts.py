@@ -1,15 +1,20 @@
 """How the last hour's starts ended: whether replicas come at all, or starting them has become a way to lose them.
 
 Pure; one entry a start, known by its pod's uid, so that a start that was called stuck and came after all has come.
+
+In a crash loop a pod is tried again and again, and between two back-offs it looks like a start that is well. It is the
+same start: it has failed until it is ready, else conditions and target would come and go with the tries. Other failures
+end when they end: an image that is pulled after all is a start under way, which nobody should delete.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
-from autoscaler.core.signals import Replica, Signals
+from autoscaler.core.signals import Replica, ReplicaState, Signals
 
 FAILING_S = 3600.0
 FAILING_STARTS = 3
+CRASH_LOOP = "CrashLoopBackOff"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +24,23 @@ class Start:
     uid: str
     ordered_at: float
     came: bool
+
+
+def crashing(replicas: tuple[Replica, ...]) -> tuple[str, ...]:
+    """Return the uids of the replicas in a crash loop."""
+    return tuple(one.uid for one in replicas if one.state is ReplicaState.FAILED and one.reason == CRASH_LOOP)
+
+
+def unrecovered(replicas: tuple[Replica, ...], crashed: tuple[str, ...]) -> tuple[Replica, ...]:
+    """Return the replicas; those that ``crashed`` before and are being tried again are in their crash loop still."""
+    if not crashed:
+        return replicas
+    return tuple(
+        replace(one, state=ReplicaState.FAILED, reason=CRASH_LOOP)
+        if one.state is ReplicaState.STARTING and one.uid in crashed
+        else one
+        for one in replicas
+    )
 
 
 def ended(starts: tuple[Start, ...], signals: Signals, stuck: tuple[Replica, ...]) -> tuple[Start, ...]:

@@ -5,6 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from autoscaler import journal
 from autoscaler.core.decide import Memory, decide, initial
@@ -198,6 +200,43 @@ def test_stuck_starts_are_replaced_by_addition_within_a_bound() -> None:
     _, decision = decide(SPEC, memory, _with_stuck(3, {"x": -math.inf, "y": -math.inf}, 600.0))
     assert decision.target == 5
     assert [condition.name for condition in decision.conditions] == ["StuckColdStart", "ReplacementsExhausted"]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.booleans(), min_size=2, max_size=30), st.booleans())
+def test_between_two_tries_of_a_crash_loop_nothing_changes(tried: list[bool], served_before: bool) -> None:
+    """Two of five are in back-off or being tried again, by any turns: the target stays, and the condition holds.
+
+    So it is also where the pods were ready once, and only when one of them is ready again the count is another.
+    """
+    memory, _ = after(40, rate_rps=30.0, ready=3)
+    ready_at = 50.0 if served_before else None
+
+    for tick, trying in enumerate([False, *tried]):
+        state = ReplicaState.STARTING if trying else ReplicaState.FAILED
+        reason = None if trying else "CrashLoopBackOff"
+        memory, decision = decide(SPEC, memory, _two_beside(600.0 + 15 * tick, state, reason, ready_at))
+        assert (decision.target, decision.numbers["stuck"], decision.numbers["healthy"]) == (5, 2, 0)
+        assert [one.name for one in decision.conditions] == ["StuckColdStart", "ReplacementsExhausted"]
+    for state in (ReplicaState.READY, ReplicaState.STARTING):
+        memory, _ = decide(SPEC, memory, _two_beside(1200.0, state, None, ready_at))
+        assert memory.crashing == ()
+
+
+def test_an_image_that_is_pulled_after_all_is_a_start_under_way() -> None:
+    """A failure that is over is none any more: what loads then keeps the count, since it would be deleted first."""
+    memory, _ = after(40, rate_rps=30.0, ready=3)
+    memory, decision = decide(SPEC, memory, _two_beside(600.0, ReplicaState.FAILED, "ImagePullBackOff", None))
+    assert decision.numbers["stuck"] == 2
+    memory, decision = decide(SPEC, memory, _two_beside(615.0, ReplicaState.STARTING, None, None))
+    assert (decision.numbers["stuck"], decision.numbers["healthy"]) == (0, 2)
+
+
+def _two_beside(at: float, state: ReplicaState, reason: str | None, ready_at: float | None) -> Signals:
+    """Return three steady replicas and two more that were ordered 30 s before the first such instant."""
+    seen = steady(at, rate_rps=30.0, ready=3)
+    two = tuple(replica(name, ordered_at=570.0, ready_at=ready_at, state=state, reason=reason) for name in ("x", "y"))
+    return replace(seen, spec_replicas=5, replicas=(*seen.replicas, *two))
 
 
 def test_when_enough_serve_the_stuck_ones_go() -> None:

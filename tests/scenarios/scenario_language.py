@@ -24,11 +24,12 @@ Lines before ``----`` are commands, lines after it are what they must print. Com
 
 What is seen, and stays so until said otherwise: ``arrivals`` in requests/s, ``waiting``, ``held``; and for this command
 only: ``ready=N`` (so many of the oldest replicas are ready from now), ``failed=N`` (so many of those that start are
-crash-looping), ``hung=N`` (so many of those that start never will), ``spec=N`` (someone else sets the count first), and
-``metrics=`` one of ``present``, ``stale`` (nothing newer than before), ``none``, ``down``, ``nan``, ``zero`` (every
-gauge 0), ``partial`` (half of the pods have no series), ``warned`` (an answer with a warning), ``no-prompts`` (nobody
-counts prompt tokens), ``mute`` (everything but a count of requests), ``frozen-finished``, ``frozen-prompts`` and
-``frozen-generated`` (that counter repeats what it told before in every pod; with ``-of-one`` in the first only).
+crash-looping), ``crashing=N`` (likewise, and each is tried again at every other tick), ``hung=N`` (so many of those
+that start never will), ``spec=N`` (someone else sets the count first), and ``metrics=`` one of ``present``, ``stale``
+(nothing newer than before), ``none``, ``down``, ``nan``, ``zero`` (every gauge 0), ``partial`` (half of the pods have
+no series), ``warned`` (an answer with a warning), ``no-prompts`` (nobody counts prompt tokens), ``mute`` (everything
+but a count of requests), ``frozen-finished``, ``frozen-prompts`` and ``frozen-generated`` (that counter repeats what it
+told before in every pod; with ``-of-one`` in the first only).
 
 A start ends only when ``ready`` says so. Prompts have 1,000 tokens, outputs 200; what is told is 5 s old.
 """
@@ -78,6 +79,7 @@ class Pod:
     ordered_at: float
     ready_at: float | None = None
     failed: bool = False
+    crashing: bool = False
     hung: bool = False
     running: float = 0.0
     waiting: float = 0.0
@@ -155,7 +157,7 @@ class Story:
         while self.now_s + TICK_S <= until_s or not lines:
             at_s = self.now_s + TICK_S if self.memory is not None else self.now_s
             line = self._printed(self._tick(at_s, told), whole=False)
-            told = {key: value for key, value in told.items() if key in {"metrics", "failed"}}
+            told = {key: value for key, value in told.items() if key in {"metrics", "failed", "crashing"}}
             if line.split(" ", 1)[1] != before:
                 lines.append(line)
             before = line.split(" ", 1)[1]
@@ -170,10 +172,13 @@ class Story:
             self._resize(int(told["spec"]), at_s)
         for pod in [pod for pod in self.pods if pod.ready_at is None][: int(told.get("failed", 0))]:
             pod.failed = True
+        for pod in [pod for pod in self.pods if pod.ready_at is None][: int(told.get("crashing", 0))]:
+            # A new try looks like any start that is under way.
+            pod.crashing, pod.failed = True, round(at_s / TICK_S) % 2 == 0
         serving = sum(pod.ready_at is not None for pod in self.pods)
         for pod in [pod for pod in self.pods if pod.ready_at is None][: int(told.get("hung", 0))]:
             pod.hung = True
-        coming = [pod for pod in self.pods if pod.ready_at is None and not pod.failed and not pod.hung]
+        coming = [pod for pod in self.pods if pod.ready_at is None and not (pod.failed or pod.crashing or pod.hung)]
         for pod in coming[: max(0, int(told.get("ready", 0)) - serving)]:
             pod.ready_at = at_s - AGE_S
         signals = self._signals(at_s, told.get("metrics", "present"))
