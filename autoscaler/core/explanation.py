@@ -1,7 +1,7 @@
 """The explanation: every figure of a decision by name, the conditions, and one sentence for a person.
 
 ``Decision.numbers`` must suffice to recompute the decision by hand with the formulas of ``plan``, ``capacity`` and
-``forecast``; what was not known is absent from it, never 0.
+``forecast``, and its reason with the tables of ``guard``; what was not known is absent from it, never 0.
 """
 
 from dataclasses import dataclass
@@ -74,7 +74,6 @@ def _numbers(seen: Seen, plan: Plan | None, judged: Judgement) -> dict[str, floa
         "arrival_rps": observed.arrival_rps,
         "running": observed.running,
         "waiting": observed.waiting,
-        "frozen_counters": float(len(observed.frozen)),
         "held": observed.held,
         "itl_s": observed.itl_s,
         "kv_capacity_tokens": observed.kv_capacity_tokens,
@@ -110,9 +109,32 @@ def _numbers(seen: Seen, plan: Plan | None, judged: Judgement) -> dict[str, floa
         "min_replicas": judged.least,
         "max_replicas": judged.most,
     }
+    known |= _guard_numbers(seen)
     known |= _model_numbers(seen) if seen.spec.exports_tokens else _concurrency_numbers(seen)
     numbers = {name: float(value) for name, value in known.items() if value is not None}
     return numbers if plan is None else numbers | plan.numbers
+
+
+def _guard_numbers(seen: Seen) -> dict[str, float | None]:
+    """Return what the guards looked at, and the bounds did not tell yet: 1 is yes, 0 is no, else counts and seconds."""
+    observed, remembered, at = seen.observed, seen.memory.guard, seen.signals.at
+    measured_at = remembered.began_at if observed.measured_at is None else observed.measured_at
+    foreign_at = remembered.foreign_at
+    return {
+        "paused": float(seen.spec.paused),
+        "policy_min_replicas": float(seen.spec.replicas.min),
+        "left_replicas": remembered.expected,
+        "own_zero": float(remembered.zero_is_ours),
+        "foreign_changes": float(len(foreign_at)),
+        "foreign_span_s": foreign_at[-1] - foreign_at[0] if foreign_at else None,
+        "foreign_ago_s": at - foreign_at[-1] if foreign_at else None,
+        "measured_age_s": None if measured_at is None else at - measured_at,
+        "contradictory": float(observed.contradiction is not None),
+        "frozen_counters": float(len(observed.frozen)),
+        "warnings": float(len(seen.signals.warnings)),
+        "hung": float(len(observed.hung)),
+        "untold": float(observed.untold is not None),
+    }
 
 
 def _model_numbers(seen: Seen) -> dict[str, float | None]:

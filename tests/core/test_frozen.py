@@ -1,13 +1,11 @@
 """Frozen counters: never seen in honest traffic, always seen where one stands still, and what is decided meanwhile."""
 
 import gzip
-import json
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +17,7 @@ from autoscaler.core.decide import Memory, decide, initial
 from autoscaler.core.decision import Decision, Why
 from autoscaler.core.frozen import MOVING, Stand, followed
 from autoscaler.core.policy import PolicySpec
+from autoscaler.journal import Entry
 from tests.core.engines_modelled import COUNTERS, Engine, Traffic, seen, without
 from tests.core.pods_seen import policy, sample, steady
 
@@ -258,28 +257,15 @@ def test_what_stands_survives_a_restart_of_the_controller() -> None:
     assert "FrozenCounters" not in names(decide(SPEC, forgotten, seen(engines, 300.0))[1])
 
 
-@pytest.mark.parametrize(("trace", "copies"), [("azure-conv-2023", 6), ("azure-conv-2023", 1), ("azure-code-2023", 13)])
-def test_the_shipped_hours_never_look_frozen(trace: str, copies: int, tmp_path: Path) -> None:
-    """An hour of real requests on simulated engines, busy and nearly idle: no tick of it carries the condition."""
+def test_a_nearly_idle_hour_never_looks_frozen(tmp_path: Path) -> None:
+    """A few real requests on simulated engines (a busy hour: test_recompute): no tick carries the condition."""
     shipped = Path(__file__).parents[2] / "policies/vllm/llama-3.1-8b-a100-80gb.yaml"
     out = tmp_path / "run"
-    command = [
-        sys.executable,
-        "-m",
-        "simulator",
-        "run",
-        str(shipped),
-        trace,
-        "--copies",
-        str(copies),
-        "--out",
-        str(out),
-    ]
+    command = [sys.executable, "-m", "simulator", "run", str(shipped), "azure-code-2023", "--out", str(out)]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
     (kept,) = out.glob("*.jsonl.gz")
     with gzip.open(kept, "rt") as lines:
-        entries: list[dict[str, Any]] = [json.loads(line) for line in lines]
-    decisions = [entry["decision"] for entry in entries]
+        decisions = [journal.decode(Entry, line).decision for line in lines]
     assert len(decisions) > 200
-    assert {decision["numbers"]["frozen_counters"] for decision in decisions} == {0.0}
-    assert "FrozenCounters" not in {one["name"] for decision in decisions for one in decision["conditions"]}
+    assert {decision.numbers["frozen_counters"] for decision in decisions} == {0.0}
+    assert "FrozenCounters" not in {one.name for decision in decisions for one in decision.conditions}

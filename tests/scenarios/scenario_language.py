@@ -25,11 +25,11 @@ Lines before ``----`` are commands, lines after it are what they must print. Com
 What is seen, and stays so until said otherwise: ``arrivals`` in requests/s, ``waiting``, ``held``; and for this command
 only: ``ready=N`` (so many of the oldest replicas are ready from now), ``failed=N`` (so many of those that start are
 crash-looping), ``crashing=N`` (likewise, and each is tried again at every other tick), ``hung=N`` (so many of those
-that start never will), ``spec=N`` (someone else sets the count first), and ``metrics=`` one of ``present``, ``stale``
-(nothing newer than before), ``none``, ``down``, ``nan``, ``zero`` (every gauge 0), ``partial`` (half of the pods have
-no series), ``warned`` (an answer with a warning), ``no-prompts`` (nobody counts prompt tokens), ``mute`` (everything
-but a count of requests), ``frozen-finished``, ``frozen-prompts`` and ``frozen-generated`` (that counter repeats what it
-told before in every pod; with ``-of-one`` in the first only).
+that start never will), ``spec=N`` (someone else sets the count first; ``unreadable``: it cannot be read), and
+``metrics=`` one of ``present``, ``stale`` (nothing newer than before), ``none``, ``down``, ``nan``, ``zero`` (every
+gauge 0), ``partial`` (half of the pods have no series), ``warned`` (an answer with a warning), ``no-prompts`` (nobody
+counts prompt tokens), ``mute`` (everything but a count of requests), ``frozen-finished``, ``frozen-prompts`` and
+``frozen-generated`` (that counter repeats what it told before in every pod; with ``-of-one`` in the first only).
 
 A start ends only when ``ready`` says so. Prompts have 1,000 tokens, outputs 200; what is told is 5 s old.
 """
@@ -104,12 +104,14 @@ class Story:
     pods: list[Pod] = field(default_factory=list)
     memory: Memory | None = None
     spec_replicas: int = 0
+    readable: bool = True
     now_s: float = 0.0
     seen_s: float = 0.0
     made: int = 0
     arrivals: float = 0.0
     waiting: float = 0.0
     held: float | None = None
+    decisions: list[Decision] = field(default_factory=list)
 
     def command(self, line: str) -> list[str]:
         """Obey one line and return what it prints.
@@ -168,7 +170,8 @@ class Story:
         self.arrivals = float(told.get("arrivals", self.arrivals))
         self.waiting = float(told.get("waiting", self.waiting))
         self.held = float(told["held"]) if "held" in told else self.held
-        if "spec" in told:
+        self.readable = told.get("spec") != "unreadable"
+        if "spec" in told and self.readable:
             self._resize(int(told["spec"]), at_s)
         for pod in [pod for pod in self.pods if pod.ready_at is None][: int(told.get("failed", 0))]:
             pod.failed = True
@@ -184,6 +187,7 @@ class Story:
         signals = self._signals(at_s, told.get("metrics", "present"))
         memory = initial(spec) if self.memory is None else self.memory
         self.memory, decision = decide(spec, memory, signals)
+        self.decisions.append(decision)
         if decision.target is not None:
             self._resize(decision.target, at_s)
         return decision
@@ -215,7 +219,7 @@ class Story:
             samples = (*lost, *samples[1::2])
         return Signals(
             at=at_s,
-            spec_replicas=self.spec_replicas,
+            spec_replicas=self.spec_replicas if self.readable else None,
             replicas=tuple(_replica(pod) for pod in self.pods),
             samples=samples,
             held_requests=self.held,
@@ -284,9 +288,17 @@ def _replica(pod: Pod) -> Replica:
     )
 
 
-def replayed(file: Path) -> str:
+def decisions_of(file: Path) -> list[Decision]:
+    """Return every decision of a file's story, those that are not printed too."""
+    story = Story()
+    replayed(file, story)
+    return story.decisions
+
+
+def replayed(file: Path, story: Story | None = None) -> str:
     """Return the file with what its commands print now in place of what they ought to print."""
-    story, out, printed = Story(), [], False
+    story = Story() if story is None else story
+    out, printed = [], False
     waiting: list[str] = []
     for line in file.read_text().splitlines():
         if line == "----":
