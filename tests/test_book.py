@@ -1,17 +1,23 @@
 """The journal as the controller writes it: never in the way, and never a stale memory."""
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from autoscaler.adapters.store import Fault, Retention, Store, StoreError, Tick
-from autoscaler.controller.book import WAITING_MAX, Book
+from autoscaler.adapters.kube import KubeApi
+from autoscaler.adapters.store import Retention, Store, Tick
+from autoscaler.controller import book as book_module
+from autoscaler.controller.book import Book
 from autoscaler.core.decide import Memory, decide, initial
 from autoscaler.core.policy import PolicySpec
 from autoscaler.core.signals import Signals
 from autoscaler.journal import Entry, Outcome, OutcomeStatus, digest
 from autoscaler.recall import MEMORY_FRESH_S
+from tests.adapters.journal_stories import BEGIN, hourly, spec, story
+from tests.adapters.kube_servers import Server, serving
+from tests.small_controller import controller
 
 SPEC = PolicySpec.model_validate(
     {
@@ -33,18 +39,6 @@ def tick(at: float) -> Tick:
         policy="p/chat", policy_digest=digest(SPEC), at=at, signals=signals, decision=decision, outcome=outcome
     )
     return Tick(entry=entry, memory=memory, spec=SPEC)
-
-
-class Full(Store):
-    """A store on a disk that is full at the beginning: a real one cannot be filled in a test."""
-
-    full = True
-
-    def record_all(self, ticks: object) -> None:
-        """Fail while the disk is full."""
-        if self.full:
-            raise StoreError(Fault.FULL, "the disk is full")
-        super().record_all(ticks)  # type: ignore[arg-type]
 
 
 def learnt(memory: object) -> Memory:
@@ -71,27 +65,144 @@ def test_only_a_fresh_memory_is_taken_up_whole(tmp_path: Path, age_s: float, all
     book.close()
 
 
-def test_what_could_not_be_written_is_written_later(tmp_path: Path) -> None:
-    """A full disk stops nothing, and loses nothing that fits into memory."""
-    store = Full.open(str(tmp_path / "journal.db"))
-    waiting: list[int] = []
-    book = Book(store, on_trouble=waiting.append, wall=lambda: NOON)
+def pragma(store: Store, text: str) -> int:
+    """Set or read something of a store's one connection, outside of any transaction."""
+    raw = store._engine.raw_connection()
+    (value,) = raw.cursor().execute(f"PRAGMA {text}").fetchone() or (0,)
+    raw.close()
+    return int(value)
+
+
+def writable(store: Store, *, yes: bool) -> None:
+    """Let a store be written or not: SQLite itself refuses, as it does on a volume that became read-only."""
+    pragma(store, f"query_only={'OFF' if yes else 'ON'}")
+
+
+def no_larger(store: Store) -> None:
+    """Let a store's file grow no more: SQLite's own limit of pages stands in for a disk that is full."""
+    pragma(store, f"max_page_count={pragma(store, 'page_count')}")
+
+
+def lived(ticks: int) -> list[Tick]:
+    """Return the ticks of a policy's life: a replica more comes and goes, and costs."""
+    return [Tick(entry=entry, memory=None, spec=spec()) for entry in story(ticks=ticks)]
+
+
+def untroubled(ticks: list[Tick], folder: Path) -> Store:
+    """Return a store in which all was written in time."""
+    store = Store.open(str(folder / "untroubled.db"))
+    store.record_all(ticks)
+    return store
+
+
+def test_what_could_not_be_written_is_written_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A store that cannot be written stops nothing, is told of once, and loses nothing that fits into memory."""
+    store = Store.open(str(tmp_path / "journal.db"))
+    book = Book(store, wall=lambda: NOON)
+    writable(store, yes=False)
     book.append([tick(NOON)])
     book.append([tick(NOON + 15)])
-    store.full = False
+    assert (book.waiting, book.lost) == (2, 0)
+    assert "scaling goes on without them" in book.trouble
+    assert "may not be written; check the rights" in book.trouble
+    writable(store, yes=True)
     book.append([tick(NOON + 30)])
-    assert waiting == [1, 2, 0]
+    assert (book.waiting, book.lost, book.trouble) == (0, 0, "")
     assert [entry.at for entry in store.entries("p/chat")] == [NOON, NOON + 15, NOON + 30]
+    assert [record.levelname for record in caplog.records if record.name == "autoscaler.controller.book"] == ["WARNING"]
     book.close()
 
 
-def test_what_waits_is_bounded(tmp_path: Path) -> None:
-    """A disk that stays full costs the oldest entries, not the controller's memory."""
-    waiting: list[int] = []
-    book = Book(Full.open(str(tmp_path / "journal.db")), on_trouble=waiting.append, wall=lambda: NOON)
-    book.append([tick(NOON)] * (WAITING_MAX + 10))
-    assert waiting == [WAITING_MAX]
+@pytest.mark.parametrize("written_before", [0, 1, 30], ids=["never", "once", "for a while"])
+def test_of_what_waits_too_long_the_entries_are_given_up_and_the_ledger_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written_before: int
+) -> None:
+    """A long trouble costs journal entries, and says how many: of the ledger not a millisecond, nor a cold start."""
+    monkeypatch.setattr(book_module, "WAITING_MAX", 20)
+    ticks = lived(400)
+    store = Store.open(str(tmp_path / "journal.db"))
+    book = Book(store, wall=lambda: BEGIN)
+    for one in ticks[:written_before]:
+        book.append([one])
+    writable(store, yes=False)
+    for one in ticks[written_before:-1]:
+        book.append([one])
+        assert book.waiting <= 20
+    assert book.lost == 400 - written_before - 1 - 20
+    writable(store, yes=True)
+    book.append(ticks[-1:])
+    assert len(store.entries("prod/chat")) == written_before + 21
+    with untroubled(ticks, tmp_path) as whole:
+        assert hourly(store.ledger()) == hourly(whole.ledger())
+        assert store.coldstarts("prod/chat") == whole.coldstarts("prod/chat")
     book.close()
+
+
+def test_what_another_controller_wrote_meanwhile_is_not_charged_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger goes on from what is in the store: whoever comes back with older sums drops them."""
+    monkeypatch.setattr(book_module, "WAITING_MAX", 5)
+    ticks = lived(200)
+    mine, other = (Store.open(str(tmp_path / "shared.db")) for _ in range(2))
+    book = Book(mine, wall=lambda: BEGIN)
+    book.append(ticks[:10])
+    writable(mine, yes=False)
+    for one in ticks[10:100]:
+        book.append([one])
+    other.record_all(ticks[10:150])
+    writable(mine, yes=True)
+    book.append(ticks[150:])
+    with untroubled(ticks, tmp_path) as whole:
+        assert hourly(mine.ledger()) == hourly(whole.ledger())
+    other.close()
+    book.close()
+
+
+def test_on_a_full_disk_the_oldest_entries_make_room_and_the_ledger_is_whole(tmp_path: Path) -> None:
+    """The newest hours are what one asks for at night; the file does not grow, and it is told."""
+    ticks = lived(1500)
+    store = Store.open(str(tmp_path / "journal.db"))
+    book = Book(store, wall=lambda: BEGIN)
+    book.append(ticks[:600])
+    no_larger(store)
+    full = pragma(store, "page_count")
+    for one in ticks[600:]:
+        book.append([one])
+        assert book.waiting == 0
+    assert "the disk is full, so the oldest journal entries make room" in book.trouble
+    kept = store.entries("prod/chat")
+    assert kept == tuple(one.entry for one in ticks[-len(kept) :])
+    assert len(kept) >= 100
+    with untroubled(ticks, tmp_path) as whole:
+        assert store.ledger() == whole.ledger()
+    assert pragma(store, "page_count") == full
+    book.close()
+
+
+def test_a_disk_so_full_that_nothing_can_be_deleted_leaves_the_ticks_waiting(tmp_path: Path) -> None:
+    """Without an old entry to give up there is no room to make: the ticks wait, and the file is as it was."""
+    store = Store.open(str(tmp_path / "journal.db"))
+    no_larger(store)
+    book = Book(store, wall=lambda: NOON)
+    book.append([tick(NOON + 15 * i) for i in range(200)])
+    assert book.waiting == 200
+    assert "the disk is full" in book.trouble
+    assert store.policies() == ()
+    book.close()
+
+
+def test_what_was_never_written_is_told_when_the_controller_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Sums that only this process knew are gone with it: how many hours, the log says."""
+    monkeypatch.setattr(book_module, "WAITING_MAX", 10)
+    store = Store.open(str(tmp_path / "journal.db"))
+    book = Book(store, wall=lambda: BEGIN)
+    writable(store, yes=False)
+    book.append(lived(251))
+    book.close()
+    assert "251 journal entries and 2.6 accelerator-hours of the ledger were never written" in caplog.text
 
 
 def test_what_grew_old_while_nobody_ran_goes_with_the_first_tick(tmp_path: Path) -> None:
@@ -110,3 +221,33 @@ def test_without_a_store_nothing_is_kept(tmp_path: Path) -> None:
     book.append([tick(NOON)])
     assert book.recall("p/chat", initial(SPEC)) == initial(SPEC)
     assert book.replicas("p/chat") == ()
+
+
+@pytest.mark.servers
+def test_a_store_in_trouble_is_told_and_targets_are_scaled_all_the_same(tmp_path: Path) -> None:
+    """Who is asked at night why explain is silent finds it in the policy's status, the metrics and the log."""
+
+    async def story(api: KubeApi) -> None:
+        store = Store.open(str(tmp_path / "journal.db"))
+        made = controller(api, 2, Book(store))
+        writable(store, yes=False)
+        await made.tick(NOON)
+        await made.tick(NOON + 15)
+        for member in made._fleet.members:
+            told = member.status.condition("StoreTrouble")
+            assert told is not None
+            assert "journal and ledger are not written, scaling goes on without them" in told.message
+            able = member.status.condition("AbleToScale")
+            assert (able and able.status) == "True"
+        assert made.metrics.registry.get_sample_value("inference_autoscaler_store_trouble") == 1.0
+        assert made.metrics.registry.get_sample_value("inference_autoscaler_waiting_entries") == 4.0
+        writable(store, yes=True)
+        await made.tick(NOON + 30)
+        await made.tick(NOON + 45)
+        assert made.metrics.registry.get_sample_value("inference_autoscaler_store_trouble") == 0.0
+        assert {member.status.condition("StoreTrouble") for member in made._fleet.members} == {None}
+        assert len(store.entries("prod/chat-000")) == 4
+        store.close()
+
+    with serving(Server) as api:
+        asyncio.run(story(api))

@@ -3,50 +3,20 @@
 import asyncio
 import re
 import time
-from collections.abc import Sequence
-from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from autoscaler.adapters.kube import REQUEST_TIMEOUT_S, KubeApi
 from autoscaler.controller import handlers
-from autoscaler.controller.book import Book
-from autoscaler.controller.handlers import MOST_BUDGET_S, Controller, Eyes, Options
+from autoscaler.controller.handlers import MOST_BUDGET_S, Controller
 from autoscaler.controller.health import application
-from autoscaler.controller.world import Sight
-from autoscaler.core.policy import ScalingPolicy
 from tests.adapters.kube_servers import Server, accepting, serving
+from tests.small_controller import controller
 
 POLICIES = 300
 # A write whose read came just in time may still wait for its own deadline, as may the read before it.
 OVERTIME_S = 2 * REQUEST_TIMEOUT_S + 2.0
-
-
-def policy(number: int) -> dict[str, Any]:
-    """Return a policy as the watch hands it over. It wants at least 4 replicas, where 3 stand: an order to write."""
-    name = f"chat-{number:03}"
-    spec = {
-        "targetRef": {"name": name},
-        "mode": "Enforce",
-        "model": {"name": "m"},
-        "accelerator": {"class": "L4"},
-        "replicas": {"min": 4, "max": 9},
-    }
-    return {"metadata": {"namespace": "prod", "name": name, "uid": f"uid-{number}", "generation": 1}, "spec": spec}
-
-
-async def seen_nothing(_at: float, _policies: Sequence[ScalingPolicy]) -> dict[str, int]:
-    """Take no snapshot: there is no Prometheus here."""
-    return {}
-
-
-def controller(api: KubeApi) -> Controller:
-    """Return a controller with all its policies, and without election, store and Prometheus."""
-    made = Controller(api, Options(), eyes=Eyes(refresh=seen_nothing, pick=lambda *_: Sight()), book=Book(None))
-    for number in range(POLICIES):
-        made.feed.policies.heard(policy(number), deleted=False)
-    return made
 
 
 async def healthz(made: Controller) -> int:
@@ -68,7 +38,7 @@ def test_a_server_that_accepts_and_never_answers_leaves_the_loop_alive() -> None
     """Every connection is taken and nothing comes: each policy is told so, none waits for itself, the probe passes."""
 
     async def story(api: KubeApi) -> None:
-        made = controller(api)
+        made = controller(api, POLICIES)
         assert await ticked(made, time.time()) < MOST_BUDGET_S
         assert await healthz(made) == 200
         told = [member.status.condition("TargetFound") for member in made._fleet.members]
@@ -92,7 +62,7 @@ def test_a_webhook_that_hangs_on_every_second_write_does_not_stop_the_loop_and_a
         hanging_writes = re.compile("chat-[0-9]*[02468]/scale")
 
     async def story(api: KubeApi) -> None:
-        made = controller(api)
+        made = controller(api, POLICIES)
         turns: list[set[str]] = []
         for _ in range(2):
             began_at = time.time()

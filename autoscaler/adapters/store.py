@@ -6,7 +6,10 @@ opened, migrated and repaired in ``store_engine``; what can go wrong, in ``store
 with one sentence; none of them may stop scaling, which is the caller's part to see to.
 """
 
+import math
+import time
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -14,7 +17,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, Engine, Row, Select, select
+from sqlalchemy import Connection, Engine, Row, Select, func, select
 
 from autoscaler.adapters.store_engine import (
     address,
@@ -29,16 +32,28 @@ from autoscaler.adapters.store_engine import (
     writing_engine,
 )
 from autoscaler.adapters.store_faults import Fault, StoreError, translated
-from autoscaler.adapters.store_prune import Retention, prune
+from autoscaler.adapters.store_prune import Retention, make_room, prune_step
 from autoscaler.adapters.store_rows import kind_name, ledger_row, to_ms, unpacked
-from autoscaler.adapters.store_schema import BUCKET_MS, NEWEST, coldstarts, entries, ledger, memories, policies
-from autoscaler.adapters.store_writes import Tick, write
+from autoscaler.adapters.store_schema import HOUR_MS, NEWEST, coldstarts, entries, ledger, memories, policies
+from autoscaler.adapters.store_tail import Tail, Tick
+from autoscaler.adapters.store_writes import read_ledgers, write
 from autoscaler.core.policy import PolicySpec
 from autoscaler.footprint.ledger import LedgerRow
+from autoscaler.footprint.states import LedgerMemory
 from autoscaler.journal import Entry, OutcomeStatus, decode
 from autoscaler.report import Move, Start, move_of
 
-__all__ = ["Fault", "Remembered", "Retention", "Store", "StoreError", "Tick", "open_or_quarantine", "quarantine"]
+__all__ = [
+    "Fault",
+    "Remembered",
+    "Retention",
+    "Store",
+    "StoreError",
+    "Tail",
+    "Tick",
+    "open_or_quarantine",
+    "quarantine",
+]
 
 M = TypeVar("M")
 
@@ -100,17 +115,42 @@ class Store:
         """Record one tick of one policy."""
         self.record_all([Tick(entry=entry, memory=memory, spec=spec)])
 
-    def record_all(self, ticks: Sequence[Tick]) -> None:
-        """Record ticks of any number of policies in one transaction. Recording a tick again changes nothing."""
-        if not ticks:
-            return
-        with translated(self.place), self._engine.begin() as connection:
-            write(connection, ticks)
+    def record_all(self, ticks: Sequence[Tick], tail: Tail | None = None) -> dict[str, LedgerMemory]:
+        """Record ticks of any number of policies in one transaction. Recording a tick again changes nothing.
 
-    def prune(self, now: float, retention: Retention | None = None) -> dict[str, int]:
-        """Delete what is older than its retention, or too much for it, and return the number of rows by table."""
+        ``tail`` is time of before the ticks that was charged while nothing could be written. Return the memories of the
+        ledgers that went on.
+        """
+        tail = tail or Tail()
+        if not ticks and not tail.parts:
+            return {}
         with translated(self.place), self._engine.begin() as connection:
-            return prune(connection, now, retention or Retention())
+            return write(connection, ticks, tail)
+
+    def prune(self, now: float, retention: Retention | None = None, *, within_s: float = math.inf) -> Counter[str]:
+        """Forget what is older than its retention, or too much for it; return the number of rows by table.
+
+        It is done in steps, each a transaction of its own, until nothing is left to do or so many seconds are over.
+        """
+        kept = retention or Retention()
+        ends = time.monotonic() + within_s
+        removed: Counter[str] = Counter()
+        while True:
+            with translated(self.place), self._engine.begin() as connection:
+                step = prune_step(connection, now, kept)
+            removed.update(step)
+            if not step or time.monotonic() >= ends:
+                return removed
+
+    def make_room(self) -> int:
+        """Delete some of the oldest entries, for new ones to take their place; return how many went."""
+        with translated(self.place), self._engine.begin() as connection:
+            return make_room(connection)
+
+    def charged_until(self, policy: str) -> LedgerMemory | None:
+        """Return the memory of a policy's ledger as it is in the store; None before the first entry."""
+        with translated(self.place), self._reading() as connection:
+            return read_ledgers(connection, [policy]).get(policy)
 
     def newest_memory(self, policy: str, kind: type[M]) -> Remembered[M] | None:
         """Return a policy's newest memory of a type, None if there is none that this version can read."""
@@ -150,6 +190,16 @@ class Store:
         rows = self._rows(statement.order_by(entries.c.at_ms.desc()).limit(limit))
         return tuple(self._entry(row.payload) for row in reversed(rows))
 
+    def oldest_at(self, policy: str) -> float | None:
+        """Return the instant of the oldest entry of a policy that is still kept; None without any."""
+        rows = self._rows(select(func.min(entries.c.at_ms).label("at_ms")).where(entries.c.policy == policy))
+        return None if rows[0].at_ms is None else float(rows[0].at_ms / 1000)
+
+    def ledger_from(self) -> float | None:
+        """Return the instant at which the ledger begins; None while it is empty."""
+        rows = self._rows(select(func.min(ledger.c.bucket_ms).label("at_ms")))
+        return None if rows[0].at_ms is None else float(rows[0].at_ms / 1000)
+
     def moves(
         self, policy: str, *, since: float | None = None, until: float | None = None, limit: int | None = None
     ) -> tuple[Move, ...]:
@@ -178,12 +228,13 @@ class Store:
     def ledger(
         self, *, since: float | None = None, until: float | None = None, policy: str | None = None
     ) -> tuple[LedgerRow, ...]:
-        """Return the ledger in buckets of five minutes, those that overlap [since, until) whole."""
+        """Return the ledger in buckets of five minutes, of an hour where it is old, whole those of [since, until)."""
         statement = select(ledger)
         if policy is not None:
             statement = statement.where(ledger.c.policy == policy)
         if since is not None:
-            statement = statement.where(ledger.c.bucket_ms > to_ms(since) - BUCKET_MS)
+            ms = to_ms(since)
+            statement = statement.where(ledger.c.bucket_ms > ms - HOUR_MS, ledger.c.bucket_ms + ledger.c.length_ms > ms)
         if until is not None:
             statement = statement.where(ledger.c.bucket_ms < to_ms(until))
         ordered = statement.order_by(ledger.c.policy, ledger.c.bucket_ms, ledger.c.state)

@@ -22,6 +22,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from autoscaler.adapters.store_faults import Fault, StoreError, translated
 
 BUSY_TIMEOUT_S = 5.0
+LOG_BYTES = 16 * 2**20
 DIALECTS = ("sqlite", "postgresql")
 MIGRATIONS = Path(__file__).parent / "migrations"
 # Names the migration lock of PostgreSQL; any fixed number of our own will do.
@@ -198,6 +199,8 @@ def _connected(connection: sqlite3.Connection, _record: object) -> None:
     # The driver must not begin transactions by itself: it does so late, and not before DDL.
     connection.isolation_level = None
     connection.execute("PRAGMA synchronous=NORMAL")
+    # The log is shortened again after a large transaction: it takes its part of the volume too.
+    connection.execute(f"PRAGMA journal_size_limit={LOG_BYTES}")
 
 
 def _begun(connection: Connection) -> None:
@@ -213,6 +216,10 @@ def use_write_ahead_log(engine: Engine, place: str) -> None:
         raw = engine.raw_connection()
         try:
             cursor = raw.cursor()
+            (vacuum,) = cursor.execute("PRAGMA auto_vacuum").fetchone()
+            if not vacuum:
+                # Of a new file alone: one that has tables would have to be written anew as a whole, and stays as it is.
+                cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
             (mode,) = cursor.execute("PRAGMA journal_mode").fetchone()
             if mode not in {"wal", "memory"}:
                 cursor.execute("PRAGMA journal_mode=WAL")

@@ -1,6 +1,7 @@
 """Values of the product as rows of the store's tables, and back. Pure: no connection is used here."""
 
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -65,16 +66,25 @@ def start_row(policy: str, start: Start) -> Row:
     }
 
 
-def bucket_rows(rows: Iterable[LedgerRow]) -> list[Row]:
-    """Return ledger rows cut at the edges of the buckets and summed in each."""
-    sums: dict[tuple[str, int, str, str, str, int], int] = {}
+# Policy, beginning and length of the bucket in ms, state, model, accelerator, price in micro-dollars an hour.
+BucketKey = tuple[str, int, int, str, str, str, int]
+Sums = Counter[BucketKey]
+_NAMES = ("policy", "bucket_ms", "length_ms", "state", "model", "accelerator", "price_micro_usd")
+
+
+def bucket_sums(rows: Iterable[LedgerRow], length_ms: int = BUCKET_MS) -> Sums:
+    """Return accelerator-milliseconds: ledger rows cut at the edges of the buckets and summed in each."""
+    sums: Sums = Counter()
     for row in rows:
         price = UNKNOWN_PRICE if row.price_usd_per_hour is None else micro_usd_per_hour(row.price_usd_per_hour)
-        for bucket_ms, accelerator_ms in _cut(row):
-            key = (row.policy, bucket_ms, row.state.value, row.model, row.accelerator, price)
-            sums[key] = sums.get(key, 0) + accelerator_ms
-    names = ("policy", "bucket_ms", "state", "model", "accelerator", "price_micro_usd")
-    return [{**dict(zip(names, key, strict=True)), "accelerator_ms": value} for key, value in sorted(sums.items())]
+        for bucket_ms, accelerator_ms in _cut(row, length_ms):
+            sums[row.policy, bucket_ms, length_ms, row.state.value, row.model, row.accelerator, price] += accelerator_ms
+    return sums
+
+
+def bucket_rows(sums: Sums) -> list[Row]:
+    """Return sums as rows of the ledger's table."""
+    return [{**dict(zip(_NAMES, key, strict=True)), "accelerator_ms": value} for key, value in sorted(sums.items())]
 
 
 def ledger_row(row: SqlRow[Any]) -> LedgerRow:
@@ -85,19 +95,19 @@ def ledger_row(row: SqlRow[Any]) -> LedgerRow:
         accelerator=row.accelerator,
         state=AcceleratorState(row.state),
         start_at=row.bucket_ms / 1000,
-        end_at=(row.bucket_ms + BUCKET_MS) / 1000,
+        end_at=(row.bucket_ms + row.length_ms) / 1000,
         accelerator_ms=row.accelerator_ms,
         price_usd_per_hour=None if row.price_micro_usd == UNKNOWN_PRICE else row.price_micro_usd / MICRO_PER_USD,
     )
 
 
-def _cut(row: LedgerRow) -> Iterator[tuple[int, int]]:
+def _cut(row: LedgerRow, length_ms: int) -> Iterator[tuple[int, int]]:
     """Yield (bucket, accelerator-ms): exact, since a row is a whole number of accelerators over one span."""
     start_ms, end_ms = to_ms(row.start_at), to_ms(row.end_at)
     accelerators = row.accelerator_ms // (end_ms - start_ms)
     at_ms = start_ms
     while at_ms < end_ms:
-        bucket_ms = at_ms - at_ms % BUCKET_MS
-        until_ms = min(end_ms, bucket_ms + BUCKET_MS)
+        bucket_ms = at_ms - at_ms % length_ms
+        until_ms = min(end_ms, bucket_ms + length_ms)
         yield bucket_ms, accelerators * (until_ms - at_ms)
         at_ms = until_ms

@@ -8,6 +8,8 @@ from sqlalchemy import BigInteger, Column, Double, Index, Integer, LargeBinary, 
 
 UNKNOWN_PRICE = -1
 BUCKET_MS = 300_000
+# What old buckets are rolled up to.
+HOUR_MS = 3_600_000
 # The slot of a memory that is replaced every tick; checkpoints have slot = at_ms // CHECKPOINT_MS.
 NEWEST = -1
 CHECKPOINT_MS = 900_000
@@ -34,6 +36,7 @@ entries = Table(
     Column("outcome", String(32), nullable=False),
     Column("payload", LargeBinary, nullable=False),
     Index("entries_by_time", "at_ms"),
+    Index("entries_by_digest", "digest"),
 )
 
 memories = Table(
@@ -45,6 +48,8 @@ memories = Table(
     Column("at_ms", BigInteger, nullable=False),
     Column("digest", String(64), nullable=False),
     Column("payload", LargeBinary, nullable=False),
+    Index("memories_by_digest", "digest"),
+    Index("memories_by_time", "at_ms"),
 )
 
 coldstarts = Table(
@@ -69,5 +74,7 @@ ledger = Table(
     Column("accelerator", String(255), primary_key=True),
     Column("price_micro_usd", BigInteger, primary_key=True, autoincrement=False),
     Column("accelerator_ms", BigInteger, nullable=False),
+    Column("length_ms", BigInteger, nullable=False, server_default=str(BUCKET_MS)),
     Index("ledger_by_time", "bucket_ms"),
+    Index("ledger_by_length", "length_ms", "bucket_ms"),
 )

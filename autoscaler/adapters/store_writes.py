@@ -2,21 +2,25 @@
 
 A tick that is recorded twice leaves what it left the first time: an entry is known by its policy and millisecond, and
 the ledger moves on only with a new entry. The ledger's memory is read from the database and not kept by the process,
-so a second controller goes on exactly where the first one stopped.
+so a second controller goes on exactly where the first one stopped. What was charged while nothing could be written
+(``store_tail``) comes before the ticks.
 """
 
 import json
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, Table, select, tuple_
+from sqlalchemy import Connection, Table, case, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from autoscaler.adapters.store_rows import (
     Row,
+    Sums,
     bucket_rows,
+    bucket_sums,
     entry_row,
     kind_name,
     packed,
@@ -33,53 +37,38 @@ from autoscaler.adapters.store_schema import (
     memories,
     policies,
 )
-from autoscaler.core.policy import PolicySpec
-from autoscaler.footprint.ledger import LedgerRow
-from autoscaler.footprint.states import LedgerMemory, account, terms_of
+from autoscaler.adapters.store_tail import Tail, Tick, charged, offered
+from autoscaler.footprint.states import LedgerMemory
 from autoscaler.journal import Entry, decode
-from autoscaler.report import starts_of
 
 # No type is called so, so the ledger never collides with a memory of the core.
 LEDGER_KIND = "ledger"
-# A start is offered to the table for this long after it came, so that a failed write is made up for.
-OFFERED_S = 900.0
 CHUNK = 500
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tick:
-    """What one tick of one policy leaves: its entry, the core's memory after it (or None), and the policy itself.
-
-    ``price_usd_per_hour`` is the resolved price of one accelerator; ``None`` takes the policy's own figure, if any.
-    """
-
-    entry: Entry
-    memory: object | None
-    spec: PolicySpec
-    price_usd_per_hour: float | None = None
 
 
 @dataclass(slots=True)
 class _Batch:
     entries: list[Row] = field(default_factory=list)
-    ledger: list[LedgerRow] = field(default_factory=list)
+    ledger: Sums = field(default_factory=Counter)
     starts: dict[tuple[str, str], Row] = field(default_factory=dict)
     specs: dict[str, Row] = field(default_factory=dict)
     newest: dict[tuple[str, str], Row] = field(default_factory=dict)
     checkpoints: dict[tuple[str, str, int], Row] = field(default_factory=dict)
 
 
-def write(connection: Connection, ticks: Sequence[Tick]) -> None:
-    """Write ticks; those whose entry is there already are left out."""
+def write(connection: Connection, ticks: Sequence[Tick], tail: Tail) -> dict[str, LedgerMemory]:
+    """Write the tail and the ticks but those whose entry is there already; return the ledger's memories after it."""
     known = _known(connection, ticks)
-    ledgers = _ledgers(connection, {tick.entry.policy for tick in ticks})
+    ledgers = read_ledgers(connection, {*tail.parts, *(tick.entry.policy for tick in ticks)})
     batch = _Batch()
+    _add_tail(batch, tail, ledgers)
     for tick in sorted(ticks, key=lambda tick: tick.entry.at):
         key = (tick.entry.policy, to_ms(tick.entry.at))
         if key not in known:
             known.add(key)
             _add(batch, tick, ledgers)
     _flush(connection, batch)
+    return ledgers
 
 
 def _known(connection: Connection, ticks: Sequence[Tick]) -> set[tuple[str, int]]:
@@ -94,7 +83,7 @@ def _known(connection: Connection, ticks: Sequence[Tick]) -> set[tuple[str, int]
     return found
 
 
-def _ledgers(connection: Connection, names: Iterable[str]) -> dict[str, LedgerMemory]:
+def read_ledgers(connection: Connection, names: Iterable[str]) -> dict[str, LedgerMemory]:
     """Return the ledger's memories; one of another version is treated as none, and the ledger opens anew."""
     found: dict[str, LedgerMemory] = {}
     ordered = sorted(names)
@@ -110,6 +99,18 @@ def _ledgers(connection: Connection, names: Iterable[str]) -> dict[str, LedgerMe
     return found
 
 
+def _add_tail(batch: _Batch, tail: Tail, ledgers: dict[str, LedgerMemory]) -> None:
+    """Add what was charged since the ledger that is in the store; where another controller went on, it charged that."""
+    for policy, part in tail.parts.items():
+        known = ledgers.get(policy)
+        if (known and known.at_ms) != (part.base and part.base.at_ms):
+            continue
+        ledgers[policy] = part.memory
+        batch.ledger.update(part.sums)
+        batch.starts.update({(policy, start.uid): start_row(policy, start) for start in part.starts.values()})
+        _add_memory(batch, part.last, part.memory, LEDGER_KIND, checkpoint=False)
+
+
 def _add(batch: _Batch, tick: Tick, ledgers: dict[str, LedgerMemory]) -> None:
     entry = tick.entry
     batch.entries.append(entry_row(entry))
@@ -121,14 +122,13 @@ def _add(batch: _Batch, tick: Tick, ledgers: dict[str, LedgerMemory]) -> None:
             "first_at_ms": to_ms(entry.at),
         },
     )
-    memory, rows = account(ledgers.get(entry.policy), entry, terms_of(tick.spec, tick.price_usd_per_hour))
+    memory, rows = charged(ledgers.get(entry.policy), tick)
     ledgers[entry.policy] = memory
-    batch.ledger.extend(rows)
+    batch.ledger.update(bucket_sums(rows))
     _add_memory(batch, entry, memory, LEDGER_KIND, checkpoint=False)
     if tick.memory is not None:
         _add_memory(batch, entry, tick.memory, kind_name(type(tick.memory)), checkpoint=True)
-    since_at = max(memory.since_ms / 1000, entry.at - OFFERED_S)
-    for start in starts_of(entry.signals, since_at=since_at):
+    for start in offered(memory, entry):
         batch.starts[entry.policy, start.uid] = start_row(entry.policy, start)
 
 
@@ -153,7 +153,7 @@ def _flush(connection: Connection, batch: _Batch) -> None:
     _insert(connection, coldstarts, list(batch.starts.values()))
     _insert(connection, memories, list(batch.checkpoints.values()))
     _replace(connection, list(batch.newest.values()))
-    _accumulate(connection, bucket_rows(batch.ledger))
+    accumulate(connection, bucket_rows(batch.ledger))
 
 
 def _statement(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
@@ -182,11 +182,12 @@ def _replace(connection: Connection, rows: list[Row]) -> None:
     )
 
 
-def _accumulate(connection: Connection, rows: list[Row]) -> None:
+def accumulate(connection: Connection, rows: list[Row]) -> None:
+    """Add rows to the ledger's; a bucket that begins where an hour does becomes part of it."""
     if not rows:
         return
     statement = _statement(connection, ledger)
-    total = ledger.c.accelerator_ms + statement.excluded.accelerator_ms
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=list(ledger.primary_key), set_={"accelerator_ms": total}), rows
-    )
+    new = statement.excluded
+    longer = case((ledger.c.length_ms > new.length_ms, ledger.c.length_ms), else_=new.length_ms)
+    sums = {"accelerator_ms": ledger.c.accelerator_ms + new.accelerator_ms, "length_ms": longer}
+    connection.execute(statement.on_conflict_do_update(index_elements=list(ledger.primary_key), set_=sums), rows)

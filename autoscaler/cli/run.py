@@ -18,6 +18,7 @@ import click
 from autoscaler.adapters.kube import KubeApi, KubeError, connect
 from autoscaler.adapters.prometheus import Endpoint, Prometheus, PrometheusError
 from autoscaler.adapters.store import Retention, Store, StoreError, open_or_quarantine
+from autoscaler.cli.reading import STORE_VARIABLE
 from autoscaler.controller.book import Book
 from autoscaler.controller.eyes import PrometheusEyes
 from autoscaler.controller.handlers import Controller, Eyes, Options
@@ -27,6 +28,7 @@ from autoscaler.pricelist import read_prices, shipped_prices
 logger = logging.getLogger("autoscaler")
 
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+DAY_S = 86_400.0
 # A shutdown that hangs on a library is ended: nothing is half-written, the journal is one transaction a tick.
 _STOP_WITHIN_S = 4.5
 # What answers there is no Prometheus, or not to us: waiting would not mend it.
@@ -66,14 +68,36 @@ def _namespaces(_context: click.Context, _parameter: click.Parameter, names: tup
 @click.option("--prometheus-ca-file", type=click.Path(path_type=Path), help="CA certificate for every Prometheus.")
 @click.option("--kubeconfig", type=click.Path(path_type=Path), help="Kubeconfig; inside a cluster none is needed.")
 @click.option("--context", help="Context of the kubeconfig.")
-@click.option("--store", default="", metavar="URL", help="Journal and ledger: a path or SQLAlchemy URL; empty: none.")
 @click.option(
+    "--store",
+    default="",
+    metavar="URL",
+    envvar=STORE_VARIABLE,
+    show_envvar=True,
+    help="Journal and ledger: a path or SQLAlchemy URL; empty: none.",
+)
+@click.option(
+    "--keep-journal-days",
     "--journal-days",
+    "journal_days",
     default=14.0,
     show_default=True,
     type=click.FloatRange(0.01, 3650.0),
     callback=_not_nan,
-    help="Keep journal entries for so long; the ledger is kept for 400 days.",
+    envvar="INFERENCE_AUTOSCALER_KEEP_JOURNAL_DAYS",
+    show_envvar=True,
+    help="Keep journal entries for so long; what the ledger has of before is then in hours instead of five minutes.",
+)
+@click.option(
+    "--keep-ledger-days",
+    "ledger_days",
+    default=400.0,
+    show_default=True,
+    type=click.FloatRange(1.0, 36_500.0),
+    callback=_not_nan,
+    envvar="INFERENCE_AUTOSCALER_KEEP_LEDGER_DAYS",
+    show_envvar=True,
+    help="Keep the ledger for so long.",
 )
 @click.option(
     "--journal-gib",
@@ -81,6 +105,8 @@ def _namespaces(_context: click.Context, _parameter: click.Parameter, names: tup
     show_default=True,
     type=click.FloatRange(0.01, 10_000.0),
     callback=_not_nan,
+    envvar="INFERENCE_AUTOSCALER_JOURNAL_GIB",
+    show_envvar=True,
     help="Keep an SQLite store below this size: beyond it the oldest journal entries go, never the ledger.",
 )
 @click.option("--prices", type=click.Path(path_type=Path), help="Your price list; default: the shipped list prices.")
@@ -107,6 +133,7 @@ def run(
     context: str | None,
     store: str,
     journal_days: float,
+    ledger_days: float,
     journal_gib: float,
     prices: Path | None,
     namespaces: tuple[str, ...] | None,
@@ -134,8 +161,7 @@ def run(
         prices=_price_list(prices),
     )
     api = _connected(kubeconfig, context)
-    retention = Retention(entries_s=journal_days * 86_400, most_bytes=int(journal_gib * 2**30))
-    book = Book(_opened(store), retention=retention)
+    book = Book(_opened(store), retention=_retention(journal_days, ledger_days, journal_gib))
     clients = {name: Prometheus(endpoint) for name, endpoint in endpoints.items()}
     eyes = PrometheusEyes(clients, allow_queries=allow_custom_queries)
     try:
@@ -169,6 +195,18 @@ async def _main(
             # A Prometheus that is down now may be up in a minute, and policies hold until then: no reason to exit.
             logger.warning("%s", error)
     await Controller(api, options, eyes=Eyes(refresh=eyes.refresh, pick=eyes.pick), book=book).run(stop)
+
+
+def _retention(journal_days: float, ledger_days: float, journal_gib: float) -> Retention:
+    if ledger_days < journal_days:
+        raise click.BadParameter(
+            f"--keep-ledger-days {ledger_days:g} is less than --keep-journal-days {journal_days:g}; the ledger is what "
+            "is kept for longer"
+        )
+    journal_s = journal_days * DAY_S
+    return Retention(
+        entries_s=journal_s, buckets_s=journal_s, ledger_s=ledger_days * DAY_S, most_bytes=int(journal_gib * 2**30)
+    )
 
 
 def _price_list(path: Path | None) -> PriceList:

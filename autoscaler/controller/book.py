@@ -1,60 +1,76 @@
 """Where the journal goes: the store, if there is one and it works, and else a bounded queue in memory.
 
 No trouble of a disk or a database blocks scaling. What could not be written waits and is written with the next tick;
-recording a tick again changes nothing. A memory is taken up after a restart only while it is fresh: what was believed
-an hour ago says nothing about now, and the core has a guard for starting without.
+recording a tick again changes nothing. Of what waits too long the entry is given up, and its time is charged to the
+ledger, whose sums wait on (``adapters/store_tail.py``). On a full disk the oldest entries make room for new ones. A
+memory is taken up after a restart only while it is fresh: what was believed an hour ago says nothing about now, and
+the core has a guard for starting without.
 """
 
 import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
-from autoscaler.adapters.store import Retention, Store, StoreError, Tick
+from autoscaler.adapters.store import Fault, Retention, Store, StoreError, Tail, Tick
 from autoscaler.core.decide import Memory
 from autoscaler.core.signals import Replica
+from autoscaler.footprint.ledger import MS_PER_HOUR
+from autoscaler.footprint.states import LedgerMemory
 from autoscaler.recall import recalled
 
 logger = logging.getLogger(__name__)
 
 WAITING_MAX = 2_000
-PRUNE_EVERY_S = 600.0
+PRUNE_EVERY_S = 60.0
+# Of a tick's time, so much may go to forgetting what is old; what is left of it is done with the next tick.
+PRUNE_WITHIN_S = 0.25
+ROOMS_MAX = 8
+# What made room once lasts for a while, and the disk is full all the same.
+FULL_TOLD_S = 3600.0
+FULL = (
+    "the disk is full, so the oldest journal entries make room for new ones and the ledger is kept; free some space, "
+    "or give the store a larger volume"
+)
 
 
 class Book:
-    """The journal as the controller writes it. ``on_trouble`` hears how many ticks a failed write left waiting."""
+    """The journal as the controller writes it."""
 
     def __init__(
-        self,
-        store: Store | None,
-        *,
-        retention: Retention | None = None,
-        on_trouble: Callable[[int], None] = lambda _: None,
-        wall: Callable[[], float] = time.time,
+        self, store: Store | None, *, retention: Retention | None = None, wall: Callable[[], float] = time.time
     ) -> None:
         self._store = store
         self._wall = wall
-        self._waiting: deque[Tick] = deque(maxlen=WAITING_MAX)
-        self._trouble = ""
+        self._waiting: deque[Tick] = deque()
+        self._tail = Tail()
+        self._ledgers: dict[str, LedgerMemory] = {}  # As they were last written.
         self._retention = retention or Retention()
         self._prune_at = float("-inf")  # What has grown old, or too large, while nobody ran goes with the first tick.
-        self.on_trouble = on_trouble
+        self._full_until = float("-inf")
+        self.trouble = ""  # What is wrong with the store now, in one sentence.
+        self.lost = 0  # Entries that were given up since the start.
+
+    @property
+    def waiting(self) -> int:
+        """How many entries wait to be written."""
+        return len(self._waiting)
 
     def append(self, ticks: Sequence[Tick]) -> None:
-        """Write ticks, and those that still wait. Never raises; a trouble is logged once."""
+        """Write ticks, and those that still wait. Never raises; a trouble is logged once, and so is its end."""
         if self._store is None:
             return
         self._waiting.extend(ticks)
         try:
-            self._store.record_all(list(self._waiting))
-            self._prune()
+            trouble = self._write(self._store)
         except Exception as error:  # Whatever a disk or a database does, it is no reason not to scale.
-            self._tell(str(error))
-            self.on_trouble(len(self._waiting))
-        else:
-            self._waiting.clear()
-            self._trouble = ""
-            self.on_trouble(0)
+            self._tell(f"journal and ledger are not written, scaling goes on without them: {error}")
+            self._give_up(self._store)
+            return
+        self._waiting.clear()
+        self._tail = Tail()
+        self._tell(self._prune(self._store) or trouble)
 
     def recall(self, policy: str, first: Memory) -> Memory:
         """Return what is taken up of a policy's newest memory (``autoscaler/recall.py``), else ``first``.
@@ -80,16 +96,63 @@ class Book:
         return newest[-1].signals.replicas if newest else ()
 
     def close(self) -> None:
-        """Close the store."""
-        if self._store is not None:
-            self._store.close()
+        """Close the store. What still waits is gone with the process, and is told."""
+        if self._store is None:
+            return
+        if self._waiting or self._tail.parts:
+            hours = self._tail.accelerator_ms / MS_PER_HOUR
+            logger.warning(
+                "%d journal entries and %.1f accelerator-hours of the ledger were never written; at last: %s",
+                len(self._waiting) + self.lost,
+                hours,
+                self.trouble,
+            )
+        self._store.close()
 
-    def _prune(self) -> None:
-        if self._store is not None and self._wall() >= self._prune_at:
+    def _write(self, store: Store) -> str:
+        """Write all that waits, on a full disk in the place of the oldest entries; return what is to be told."""
+        rooms = 0
+        while True:
+            try:
+                self._ledgers.update(store.record_all(list(self._waiting), self._tail))
+                break
+            except StoreError as error:
+                rooms += 1
+                if error.fault is not Fault.FULL or rooms > ROOMS_MAX or not store.make_room():
+                    raise
+        self._full_until = self._wall() + FULL_TOLD_S if rooms else self._full_until
+        return "" if self._wall() >= self._full_until else f"store {store.place}: {FULL}"
+
+    def _give_up(self, store: Store) -> None:
+        """Charge the time of the oldest entries that are too many to wait, and let the entries go."""
+        while len(self._waiting) > WAITING_MAX:
+            tick = self._waiting.popleft()
+            self._tail.take(tick, self._base(store, tick.entry.policy))
+            self.lost += 1
+
+    def _base(self, store: Store, policy: str) -> LedgerMemory | None:
+        """Return the ledger that is in the store; one that this process never wrote is read if it can be."""
+        if policy not in self._ledgers and policy not in self._tail.parts:
+            with suppress(StoreError):
+                return store.charged_until(policy)
+        return self._ledgers.get(policy)
+
+    def _prune(self, store: Store) -> str:
+        """Forget what is old, for a moment; return what went wrong, "" for nothing."""
+        if self._wall() < self._prune_at:
+            return ""
+        began = time.monotonic()
+        try:
+            store.prune(self._wall(), self._retention, within_s=PRUNE_WITHIN_S)
+        except StoreError as error:
+            return f"what is old in the store cannot be deleted: {error}"
+        if time.monotonic() - began < PRUNE_WITHIN_S:
             self._prune_at = self._wall() + PRUNE_EVERY_S
-            self._store.prune(self._wall(), self._retention)
+        return ""
 
     def _tell(self, trouble: str) -> None:
-        if trouble != self._trouble:
-            logger.warning("the journal is not written, scaling goes on without it: %s", trouble)
-        self._trouble = trouble
+        if trouble and trouble != self.trouble:
+            logger.warning("%s", trouble)
+        elif self.trouble and not trouble:
+            logger.info("journal and ledger are written again; %d entries were given up since the start", self.lost)
+        self.trouble = trouble

@@ -83,11 +83,10 @@ class Controller:
         self._book = book
         self.feed = ClusterFeed(api, namespaces=options.namespaces)
         self.metrics = ControllerMetrics()
-        book.on_trouble = self.metrics.waiting_entries.set
         self.heartbeat = Heartbeat(options.tick_s, time.monotonic)
         self._scales = Scales(api, time.monotonic)
         self._announcer = Announcer(api, may_write=self.leads, clock=time.monotonic)
-        self._teller = Teller(self._announcer, self.metrics, self.leads)
+        self._teller = Teller(self._announcer, self.metrics, self.leads, trouble=lambda: book.trouble)
         self._lease = _elector(api, options)
         self._fleet = Fleet(
             Making(world=self._world, recall=self._recall, decide=decide, record=lambda m: partial(self._note, m))
@@ -201,6 +200,7 @@ class Controller:
     def _write_down(self) -> None:
         ticks, self._unwritten = self._unwritten, []
         self._book.append(ticks)
+        self.metrics.tell_store(waiting=self._book.waiting, lost=self._book.lost, trouble=self._book.trouble)
 
     def _recall(self, key: str, spec: PolicySpec) -> Memory:
         for replica in self._book.replicas(key):

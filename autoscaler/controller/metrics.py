@@ -46,7 +46,12 @@ class ControllerMetrics:
         self.step_failures = Counter(
             f"{PREFIX}_step_failures", "Steps that failed by a fault of ours.", _POLICY, registry=self.registry
         )
-        self.waiting_entries = self._gauge("waiting_entries", "Journal entries that a failed write left waiting.", ())
+        self._waiting_entries = self._gauge("waiting_entries", "Journal entries that a failed write left waiting.", ())
+        self._lost_entries = Counter(
+            f"{PREFIX}_lost_entries", "Journal entries given up while nothing could be written.", registry=self.registry
+        )
+        self._lost = 0
+        self._store_trouble = self._gauge("store_trouble", "1 if something is wrong with the store; the log says.", ())
         self.ghosts = Counter(
             f"{PREFIX}_swept_objects", "Objects that the watch had lost and a list swept out.", registry=self.registry
         )
@@ -73,6 +78,13 @@ class ControllerMetrics:
                 self._gauges[key].labels(namespace, name).set(value)
         self._decisions.labels(namespace, name, str(decision.why)).inc()
         self._outcomes.labels(namespace, name, str(entry.outcome.status)).inc()
+
+    def tell_store(self, *, waiting: int, lost: int, trouble: str) -> None:
+        """Take in how it stands with the store: entries that wait, those lost since the start, and what is wrong."""
+        self._waiting_entries.set(waiting)
+        self._lost_entries.inc(lost - self._lost)
+        self._lost = lost
+        self._store_trouble.set(bool(trouble))
 
     def forget(self, namespace: str, name: str) -> None:
         """Drop the gauges of a policy that is no more."""

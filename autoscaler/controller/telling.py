@@ -21,12 +21,23 @@ _NOT_SCALED = frozenset({OutcomeStatus.REFUSED, OutcomeStatus.ERROR})
 
 
 class Teller:
-    """Tells what became of each policy. ``leads``: followers tell metrics and log, and leave the rest to the leader."""
+    """Tells what became of each policy. ``leads``: followers tell metrics and log, and leave the rest to the leader.
 
-    def __init__(self, announcer: Announcer, metrics: ControllerMetrics, leads: Callable[[], bool]) -> None:
+    ``trouble`` returns what is wrong with the store, "" for nothing.
+    """
+
+    def __init__(
+        self,
+        announcer: Announcer,
+        metrics: ControllerMetrics,
+        leads: Callable[[], bool],
+        *,
+        trouble: Callable[[], str] = lambda: "",
+    ) -> None:
         self._announcer = announcer
         self._metrics = metrics
         self._leads = leads
+        self._trouble = trouble
 
     def tell(self, member: Member, at: float) -> None:
         """Tell what became of a member in the tick at an instant; its entries are used up."""
@@ -53,7 +64,7 @@ class Teller:
         previous = member.status
         self._metrics.tell(member.who.namespace, member.who.name, policy.spec.mode, entry)
         member.status = status_of(
-            _with_probe_warning(entry, member.world),
+            _with_conditions(entry, _probe_warning(member.world), _store_warning(self._trouble())),
             mode=policy.spec.mode,
             generation=member.generation,
             previous=previous,
@@ -95,13 +106,24 @@ def _changed(status: PolicyStatus, previous: PolicyStatus) -> bool:
     return status.reason != previous.reason or told != [(o.type, o.status, o.reason) for o in previous.conditions]
 
 
-def _with_probe_warning(entry: Entry, world: ClusterWorld | None) -> Entry:
-    """Add the condition that tells of pods whose Ready says nothing."""
+def _with_conditions(entry: Entry, *conditions: Condition | None) -> Entry:
+    """Add what the decision cannot know of."""
+    added = tuple(condition for condition in conditions if condition is not None)
+    return replace(entry, decision=replace(entry.decision, conditions=(*entry.decision.conditions, *added)))
+
+
+def _store_warning(trouble: str) -> Condition | None:
+    return Condition(name="StoreTrouble", message=trouble) if trouble else None
+
+
+def _probe_warning(world: ClusterWorld | None) -> Condition | None:
+    """Return the condition that tells of pods whose Ready says nothing."""
     if world is None or not world.unprobed:
-        return entry
+        return None
+    count = len(world.unprobed)
     message = (
-        f"{len(world.unprobed)} pods have no readiness probe (e.g. {world.unprobed[0]}): each counts as ready at its "
-        "first engine sample; add a readinessProbe on the engine's health path, so that cold starts are measured"
+        f"{count} {'pod has' if count == 1 else 'pods have'} no readiness probe (e.g. {world.unprobed[0]}): "
+        "each counts as ready at its first engine sample; add a readinessProbe on the engine's health path, so that "
+        "cold starts are measured"
     )
-    condition = Condition(name="NoReadinessProbe", message=message)
-    return replace(entry, decision=replace(entry.decision, conditions=(*entry.decision.conditions, condition)))
+    return Condition(name="NoReadinessProbe", message=message)

@@ -4,11 +4,14 @@ One replica serves from the start; at two minutes demand rises and a second one 
 at twenty minutes the surplus goes.
 """
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from autoscaler.core.decision import Condition, Decision, Term, Why
 from autoscaler.core.policy import PolicySpec
 from autoscaler.core.signals import PodSample, Presence, Replica, ReplicaState, Signals
+from autoscaler.footprint.ledger import LedgerRow
 from autoscaler.journal import Entry, Outcome, OutcomeStatus, digest
 
 BEGIN = 1_800_000_000.0
@@ -138,4 +141,13 @@ def story(policy: str = "prod/chat", ticks: int = 120) -> list[Entry]:
                 ),
             )
         )
+    return found
+
+
+def hourly(rows: Iterable[LedgerRow]) -> Counter[tuple[object, ...]]:
+    """Return accelerator-milliseconds by all that finance tells apart, hour by hour."""
+    found: Counter[tuple[object, ...]] = Counter()
+    for row in rows:
+        hour = int(row.start_at // 3600)
+        found[row.policy, row.state, row.model, row.accelerator, row.price_usd_per_hour, hour] += row.accelerator_ms
     return found

@@ -28,6 +28,13 @@ users: [{name: me, user: {token: secret}}]
         pytest.param(["--prometheus=a=http://x", "--prometheus=a=http://y"], "needs one of its own", 2, id="same-name"),
         pytest.param(["--prometheus=http://x", "--listen=nowhere"], "give e.g. :8080", 2, id="listen"),
         pytest.param(["--prometheus=http://x", "--tick-seconds=0"], "--tick-seconds", 2, id="tick"),
+        pytest.param(
+            ["--prometheus=http://x", "--kubeconfig={tmp}/unreachable", "--keep-journal-days=500"],
+            "--keep-ledger-days 400 is less than --keep-journal-days 500",
+            2,
+            id="ledger-days",
+        ),
+        pytest.param(["--prometheus=http://x", "--keep-journal-days=0"], "--keep-journal-days", 2, id="journal-days"),
         pytest.param(["--prometheus=http://x", "--tick-seconds=nan"], "nan is no number", 2, id="tick-nan"),
         pytest.param(["--prometheus=http://x", "--kubeconfig={tmp}/none"], "does not exist", 1, id="no-kubeconfig"),
         pytest.param(["--prometheus=http://x", "--kubeconfig={tmp}/broken"], "cannot be used", 1, id="broken"),
