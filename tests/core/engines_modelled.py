@@ -97,7 +97,14 @@ def _poisson(mean: float, random: Random) -> int:
     return count
 
 
-def seen(engines: list[Engine], at: float, *, missed: tuple[str, ...] = ()) -> Signals:
+def lived(engines: list[Engine], traffic: Traffic, random: Random, seconds: int = 15) -> None:
+    """Let all engines live for some seconds."""
+    for _ in range(seconds):
+        for engine in engines:
+            engine.second(traffic, random)
+
+
+def seen(engines: list[Engine], at: float, *, missed: tuple[str, ...] = (), **other: Any) -> Signals:
     """Return the signals of ready pods whose engines were scraped 5 s ago, without those of a missed scrape."""
     replicas = tuple(
         Replica(
@@ -106,7 +113,7 @@ def seen(engines: list[Engine], at: float, *, missed: tuple[str, ...] = ()) -> S
         for one in engines
     )
     samples = tuple(one.sample(at - 5.0) for one in engines if one.pod not in missed)
-    return Signals(at=at, spec_replicas=len(engines), replicas=replicas, samples=samples)
+    return Signals(at=at, spec_replicas=len(engines), replicas=replicas, samples=samples, **other)
 
 
 def without(signals: Signals, counter: str) -> Signals:

@@ -152,6 +152,26 @@ def test_the_physics_prior_is_near_the_operator_tables(
         assert 0.6 < mine / measured < 1.4
 
 
+@pytest.mark.parametrize(("count", "collectives"), [(1, 1.0), (2, 1.15), (8, 1.15)])
+def test_the_physics_prior_by_hand(count: int, collectives: float) -> None:
+    """Weights are read once a step at 80 % of the bandwidth, a token is two FLOPs a parameter at 70 % of the peak.
+
+    A replica of several accelerators pays 15 % more for both, since they talk to one another; a KV token is read by all.
+    """
+    spec = policy(
+        model={"name": "llm", "parametersBillion": 32},
+        engine={},
+        accelerator={"class": "H100-80GB", "countPerReplica": count},
+    )
+    prior = physics_prior(spec)
+    bytes_per_s, flops_per_s = count * 3350e9 * 0.8, count * 989e12 * 0.7
+    assert prior.a_s == pytest.approx((64e9 / bytes_per_s + 0.0015) * collectives)
+    assert prior.b_s == pytest.approx(64e9 / flops_per_s * collectives)
+    assert prior.c_s == pytest.approx(0.57 * prior.b_s)
+    # 8B: 32 layers of 8 heads of 128, K and V, two bytes each; the square root of four times the parameters is two.
+    assert prior.d_s == pytest.approx(32 * 8 * 128 * 2 * 2 * 2 / bytes_per_s)
+
+
 @pytest.mark.parametrize(
     ("name", "known_class"),
     [

@@ -18,7 +18,7 @@ from autoscaler.core.decision import Decision, Why
 from autoscaler.core.frozen import MOVING, Stand, followed
 from autoscaler.core.policy import PolicySpec
 from autoscaler.journal import Entry
-from tests.core.engines_modelled import COUNTERS, Engine, Traffic, seen, without
+from tests.core.engines_modelled import COUNTERS, Engine, Traffic, lived, seen, without
 from tests.core.pods_seen import policy, sample, steady
 
 SPEC = policy()
@@ -34,13 +34,6 @@ traffics = st.builds(
     given_up=st.sampled_from([0.0, 0.05, 0.3]),
     preempted_per_s=st.sampled_from([0.0, 0.0, 0.2]),
 )
-
-
-def lived(engines: list[Engine], traffic: Traffic, random: Random, seconds: int = TICK_S) -> None:
-    """Let all engines live for some seconds."""
-    for _ in range(seconds):
-        for engine in engines:
-            engine.second(traffic, random)
 
 
 def names(decision: Decision) -> list[str]:
