@@ -156,7 +156,7 @@ def test_the_physics_prior_is_near_the_operator_tables(
 def test_the_physics_prior_by_hand(count: int, collectives: float) -> None:
     """Weights are read once a step at 80 % of the bandwidth, a token is two FLOPs a parameter at 70 % of the peak.
 
-    A replica of several accelerators pays 15 % more for both, since they talk to one another; a KV token is read by all.
+    A replica of several accelerators pays 15 % more for both, as they talk to one another; a KV token is read by all.
     """
     spec = policy(
         model={"name": "llm", "parametersBillion": 32},

@@ -207,6 +207,16 @@ def test_an_engine_that_only_embeds_is_not_frozen() -> None:
     assert decision.numbers["output_tokens"] == 1.0
 
 
+def test_a_count_of_tokens_that_was_always_zero_is_frozen_where_tokens_come() -> None:
+    """The engine tells gaps between tokens, so it generates: a zero from its very start is no embedding."""
+    memory = initial(SPEC)
+    for tick in range(20):
+        one = sample("a", 15.0 * tick - 5, 100.0 + 60 * tick, generation_tokens=0.0)
+        memory, decision = decide(SPEC, memory, replace(steady(15.0 * tick, ready=1), samples=(one,)))
+    assert message(decision).count("generated tokens of a") == 1
+    assert decision.numbers["output_tokens"] == 100.0
+
+
 def stopped(spec: PolicySpec, counter: str, *, untold: str | None = None) -> Decision:
     """Return the last decision of a target whose one engine has stopped a counter, and does not export another."""
     random, memory = Random(1), initial(spec)
