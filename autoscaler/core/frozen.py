@@ -16,6 +16,9 @@ because gauges and counters may be from different instants, and an engine does n
 up: only a counter that never moves is judged, so that one finished request among many given up starts it anew. A rule
 that records once a minute is slow, not frozen. Once frozen a counter is so until it moves, or its pod starts again.
 
+A count of ends that stood still over those 4 intervals tells no arrivals before it is proved frozen, nor when it moves
+again: first tokens do, and in honest traffic they tell the same.
+
 Everything is kept by pod, since a pod's last move: pods that come, go and restart change nothing in one another.
 Long answers, a queue that drains and a night without traffic give no n beyond what is in the engine. An engine without
 a count of first tokens, or without one of the gauges, is not judged.
@@ -46,6 +49,14 @@ class Stand(NamedTuple):
     unpaired: float = 0.0
     frozen: bool = False
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether first tokens came in so many intervals that the counter is not to be asked, though nothing is proved.
+
+        Where few requests come, a proof takes long, and a fleet would have shrunk before it.
+        """
+        return self.intervals >= LEAST_INTERVALS
+
 
 MOVING = Stand()
 
@@ -63,6 +74,5 @@ def followed(stand: Stand, gain: float | None, first_tokens: float, requests: fl
     given = stand.first_tokens + first_tokens
     intervals = stand.intervals + (first_tokens > 0)
     through = inside is not None and given - inside > MARGIN_REQUESTS + MARGIN_ROOTS * sqrt(given)
-    return Stand(
-        given, intervals, stand.unpaired + requests, stand.frozen or (through and intervals >= LEAST_INTERVALS)
-    )
+    after = Stand(given, intervals, stand.unpaired + requests, stand.frozen)
+    return after._replace(frozen=True) if through and after.doubtful else after

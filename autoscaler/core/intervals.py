@@ -148,7 +148,8 @@ def tracked(
             stands = _followed(stood, values, gains)
             if dt_s is not None:
                 believed = _believed(stood, stands, gains)
-                rate_rps = _arrivals(believed, dt_s)
+                doubtful = stood[-1].doubtful or stands[-1].doubtful
+                rate_rps = _arrivals(believed, dt_s, count_ends=not doubtful)
                 gained.append(_told(believed, stood, values))
         after[sample.pod] = Track(sample.at, values, rate_rps, still_s or 0.0, () if stands == _ALL_MOVE else stands)
     return after, Gains(*[sum(column) for column in zip(*gained, strict=True)]) if gained else _NOTHING
@@ -284,13 +285,13 @@ def _gains(before: tuple[float | None, ...], after: tuple[float | None, ...]) ->
     return gains
 
 
-def _arrivals(gains: list[float | None], dt_s: float) -> float | None:
+def _arrivals(gains: list[float | None], dt_s: float, *, count_ends: bool) -> float | None:
     """Return a pod's arrivals per second; may be negative for one interval. ``None`` without a count of requests.
 
     A gauge that is not exported changes nothing: its requests are counted when they finish.
     """
     finished, first, waiting = gains[FINISHED], gains[FIRST_TOKENS], gains[WAITING] or 0.0
-    if finished is not None:
+    if finished is not None and (count_ends or first is None):
         return (finished + waiting + (gains[RUNNING] or 0.0)) / dt_s
     return None if first is None else (first + waiting) / dt_s
 

@@ -167,21 +167,41 @@ def test_without_arrivals_a_frozen_counter_keeps_nobody() -> None:
     assert decisions[-1].target == 1
 
 
-def test_what_a_counter_catches_up_is_no_burst() -> None:
+def test_few_requests_prove_nothing_for_long_but_keep_their_replicas() -> None:
+    """Twenty pods of a request in twenty seconds each: a proof takes some ten minutes, a shrunk fleet as long."""
+    random, memory, spec = Random(11), initial(SPEC), SPEC
+    engines = [Engine(pod=f"p{index}", born_at=-900.0) for index in range(20)]
+    traffic = Traffic(rate_rps=0.05, prompt_tokens=20_000.0, output_tokens=400.0)
+    wants, proved = [], []
+    for tick in range(130):
+        lived(engines, traffic, random)
+        if tick == 60:
+            for engine in engines:
+                engine.stop("finished_requests")
+        memory, decision = decide(spec, memory, seen(engines, 15.0 * tick))
+        wants.append(decision.want or 0)
+        proved.append("FrozenCounters" in names(decision))
+    assert not any(proved[: 60 + 24])
+    assert min(wants[60:]) >= min(wants[40:60]) - 1
+    assert min(wants[40:60]) >= 3
+
+
+@pytest.mark.parametrize("rate_rps", [0.1, 4.0])
+def test_what_a_counter_catches_up_is_no_burst(rate_rps: float) -> None:
     """It repeated an old value for ten minutes and jumps to the true one: the arrivals are still those of the pods."""
     random, memory = Random(7), initial(SPEC)
     engines = [Engine(pod="p0", born_at=-900.0)]
     rates = []
     for tick in range(80):
-        lived(engines, Traffic(rate_rps=4.0), random)
+        lived(engines, Traffic(rate_rps=rate_rps), random)
         if tick == 20:
             engines[0].stop("finished_requests")
         if tick == 60:
             engines[0].stopped.clear()
         memory, decision = decide(SPEC, memory, seen(engines, 15.0 * tick))
         rates.append(decision.numbers.get("arrival_rps", 0.0))
-    assert max(rates) < 8.0
-    assert min(rates[26:]) > 2.0
+    assert max(rates[58:]) < 2.0 * rate_rps + 0.4
+    assert sum(rates[26:58]) / 32 == pytest.approx(rate_rps, rel=0.3)
     assert memory.demand.output_tokens == pytest.approx(200, rel=0.2)
 
 
