@@ -126,7 +126,7 @@ def times(spec: PolicySpec, estimate: Estimate) -> Times:
     horizon_s = min(estimate.p75_s + lag_s + timing.tick_seconds / 2, guard.LONGEST_WAIT_S)
     explicit_s = spec.scale_down.stabilization_seconds
     hold_s = min(HOLD_COLD_STARTS * estimate.p50_s, guard.LONGEST_WAIT_S) if explicit_s is None else explicit_s
-    return Times(horizon_s=horizon_s, lag_s=min(lag_s, horizon_s), hold_s=hold_s)
+    return Times(horizon_s=horizon_s, lag_s=lag_s, hold_s=hold_s)
 
 
 def see(spec: PolicySpec, memory: Memory, signals: Signals) -> Seen:

@@ -62,6 +62,29 @@ def test_a_clock_that_ran_ahead_for_one_tick_does_not_hide_what_comes_after() ->
     assert targets[1] == pytest.approx(targets[0], abs=1)
 
 
+@pytest.mark.parametrize(("ahead_s", "kept"), [(60.0, True), (66.0, False), (300.0, False)])
+def test_a_clock_is_put_right_when_it_was_more_than_a_minute_ahead(ahead_s: float, kept: bool) -> None:
+    """Up to a minute is what clocks differ by, and newer samples come soon; beyond, they would all look old."""
+    memory, _ = after(20)
+    jumped = replace(steady(300.0), at=300.0 + ahead_s)
+    memory, _ = decide(SPEC, memory, replace(jumped, samples=tuple(replace(s, at=jumped.at) for s in jumped.samples)))
+    memory, decision = decide(SPEC, memory, steady(300.0))
+    assert (memory.demand.newest_at == 300.0 + ahead_s) is kept
+    assert decision.numbers["sample_age_s"] == 5.0
+    for at in (315.0, 330.0):
+        memory, decision = decide(SPEC, memory, steady(at))
+    assert (memory.demand.newest_at == 325.0) is not kept
+
+
+def test_of_the_pods_that_hang_no_more_are_counted_than_are_asked_for() -> None:
+    """Four hang and two are asked for beside those that serve: two are missing, and none is on its way."""
+    memory, _ = after(40, rate_rps=30.0, ready=3)
+    seen = replace(_with_stuck(3, dict.fromkeys("wxyz", -math.inf), 600.0), spec_replicas=5)
+    _, decision = decide(SPEC, memory, seen)
+    assert [decision.numbers[name] for name in ("stuck", "healthy", "lapsed")] == [2, 0, 0]
+    assert decision.warming == 2
+
+
 def test_a_replica_that_lapsed_does_not_keep_the_others() -> None:
     """It was ready and is not any more: nothing loads, so the way down is open, and a person hears of it."""
     lapsed = replace(replica("llm-7"), state=ReplicaState.STARTING)
@@ -147,6 +170,16 @@ def test_a_backlog_orders_what_clears_it_within_a_minute_of_its_arrival() -> Non
     lines = {"utilization", "burst", "batch-slots", "kv-memory"}
     forecast = max(term.replicas for term in decision.terms if term.name in lines)
     assert term.replicas == pytest.approx(min(x["need_present"] + left_s / 60, 2 * forecast + 2))
+
+
+def test_a_backlog_orders_no_more_than_twice_the_forecast_and_two() -> None:
+    """A queue of hours is not worked off in a minute: the next decision sees what the first order did."""
+    _, decision = _queued(400_000.0)
+    assert decision.wanted_by is Why.BACKLOG
+    lines = {"utilization", "burst", "batch-slots", "kv-memory"}
+    terms = {term.name: term.replicas for term in decision.terms}
+    assert terms["backlog"] == pytest.approx(2 * max(terms[name] for name in lines) + 2)
+    assert decision.want == math.ceil(terms["backlog"] - 0.05)
 
 
 def _queued(waiting: float, ticks: int = 20) -> tuple[Memory, Decision]:

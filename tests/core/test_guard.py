@@ -97,9 +97,10 @@ def test_a_pin_ends_at_its_time() -> None:
 
 
 def test_staleness_is_three_scrapes_at_least() -> None:
-    """With a scrape a minute a sample of 100 s is not stale, one of 181 s is."""
+    """A sample of 90 s is not stale yet; with a scrape a minute one of 180 s is not, and one of 181 s is."""
+    assert stopped(signals(age_s=90)) is None
     spec = policy(timing={"scrapeSeconds": 60})
-    assert stopped(signals(age_s=100), spec) is None
+    assert stopped(signals(age_s=180), spec) is None
     assert stopped(signals(age_s=181), spec) is not None
 
 
@@ -132,8 +133,8 @@ def test_nothing_is_decided_before_a_rate_is_known() -> None:
 def test_warnings_and_missing_pods_forbid_the_way_down() -> None:
     """A partial answer justifies no scale-down: a warning, or fewer than 80 % of the ready replicas reporting."""
     assert blocked(signals(warnings=("a part did not answer",))) is Why.PARTIAL
-    names = [f"p{index}" for index in range(10)]
-    for reporting, why in ((8, None), (7, Why.PARTIAL)):
+    names = [f"p{index}" for index in range(20)]
+    for reporting, why in ((16, None), (15, Why.PARTIAL)):
         samples: tuple[PodSample, ...] = tuple(sample(name, 995, 100) for name in names[:reporting])
         assert blocked(signals(replicas=tuple(map(replica, names)), samples=samples)) is why
 
@@ -205,6 +206,16 @@ def test_three_foreign_counts_in_ten_minutes_are_a_contest() -> None:
     assert (verdict.target, verdict.why, verdict.bounded) == (2, Why.CONTESTED, False)
     assert stopped(signals(644.0, spec=2), memory=memory) is not None
     assert stopped(signals(645.0, spec=2), memory=memory) is None
+
+
+@pytest.mark.parametrize(("third_at", "contested"), [(600.0, True), (601.0, False)])
+def test_the_three_changes_of_a_contest_lie_within_ten_minutes(third_at: float, contested: bool) -> None:
+    """Exactly ten minutes from the first to the third is still a contest; slower ones are three new positions."""
+    memory = ticked(SPEC, GuardMemory(), signals(-15.0, spec=4), 4)
+    for at in (0.0, 300.0, third_at):
+        memory = ticked(SPEC, memory, signals(at, spec=2), 4)
+    verdict = stopped(signals(third_at, spec=2), memory=memory)
+    assert (verdict is not None and verdict.why is Why.CONTESTED) is contested
 
 
 def test_foreign_counts_that_a_clock_ahead_told_are_forgotten() -> None:
