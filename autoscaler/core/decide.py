@@ -113,8 +113,11 @@ def _judge(seen: Seen, planned: Plan | None, want_down: int | None) -> Judgement
 
 
 def _replacements(fleet: Fleet, want: int, want_down: int) -> int:
-    """Return how many replicas stand in for stuck starts: the additive form of section 5."""
-    if fleet.stuck == 0 or (fleet.ready >= want_down and fleet.healthy == 0):
+    """Return how many replicas stand in for stuck starts: the additive form of section 5.
+
+    While a healthy replica starts beside enough ready ones the guards keep the count, whatever is returned here.
+    """
+    if fleet.stuck == 0 or fleet.ready >= want_down:
         return 0
     return min(fleet.stuck, max(1, int(REPLACED_SHARE * want)))
 

@@ -221,6 +221,23 @@ def test_nothing_is_computed_between_two_events() -> None:
     assert update(first, late, 200.0 + 251.0).estimate is not first.estimate
 
 
+@pytest.mark.parametrize(("median_s", "later_s"), [(20.0, 4.0), (300.0, 30.0)])
+def test_a_start_under_way_is_looked_at_anew_every_thirty_seconds_or_a_fifth_of_the_median(
+    median_s: float, later_s: float
+) -> None:
+    """Where starts take 20 s, half a minute is too long to believe what was believed of one that is late."""
+    memory = update(fresh(prior_s=median_s), came("a", *[median_s] * 20), 2 * median_s)
+    median_s = memory.estimate.p50_s
+    late = pod("late", ordered_at=1000.0)
+    seen_s = memory.estimate.telling_after_s + 0.1
+    memory = update(memory, [late], 1000.0 + seen_s)
+    assert memory.estimate.censored == 1
+    step_s = min(30.0, memory.estimate.p50_s / 5)
+    assert step_s == pytest.approx(later_s, rel=0.1)
+    assert update(memory, [late], 1000.0 + seen_s + 0.99 * step_s).estimate == memory.estimate
+    assert update(memory, [late], 1000.0 + seen_s + 1.01 * step_s).estimate.p75_s > memory.estimate.p75_s
+
+
 def test_a_memory_of_many_starts_is_small_and_survives_json() -> None:
     """Four hundred starts of real uids fit in 6 kB, and the memory that comes back decides the same."""
     memory, at = fresh(), 0.0

@@ -142,6 +142,20 @@ def test_a_zero_that_the_owner_set_stays_though_min_is_zero(held: float | None, 
         assert (decision.target == 0) is left_alone
 
 
+def test_a_zero_that_was_there_first_is_nobodys() -> None:
+    """A controller that finds a target at zero with min 0 takes it over: a raised min brings it up."""
+    spec = policy(
+        mode="Enforce",
+        replicas={"min": 0, "max": 9},
+        scaleToZero={"enabled": True},
+        metrics={"queries": [{"signal": "heldRequests", "promql": "held"}]},
+    )
+    memory, decision = decide(spec, initial(spec), Signals(at=0.0, spec_replicas=0))
+    assert (decision.target, decision.why) == (0, Why.NO_DEMAND_YET)
+    _, decision = decide(policy(mode="Enforce"), memory, Signals(at=15.0, spec_replicas=0))
+    assert (decision.target, decision.why) == (1, Why.MIN_REPLICAS)
+
+
 def test_how_capacity_is_known_stands_in_the_decision() -> None:
     """Measured, guessed or plain concurrency, each with its source, and the line that no objective asks for."""
     told = {
@@ -209,6 +223,23 @@ def test_a_fixed_window_holds_as_long_as_it_says() -> None:
     assert (decision.target, decision.why) == (8, Why.START_GUARD)
     _, decision = after(61, spec=spec, ready=8)
     assert decision.target == 2
+
+
+def test_a_hold_that_becomes_longer_reaches_back_and_what_is_out_of_reach_is_forgotten() -> None:
+    """What was wanted ten minutes ago is out of a hold of 90 s and in one of 900 s; after 20 minutes it is in none."""
+    short, long = (policy(scaleDown={"stabilizationSeconds": window_s}) for window_s in (90, 900))
+    memory, peak = after(40, spec=short, ready=8, rate_rps=70.0)
+    assert peak.want == 9
+    for tick in range(40, 140):
+        memory, decision = decide(short, memory, steady(15.0 * tick, ready=8, rate_rps=8.0))
+        if tick == 100:
+            _, longer = decide(long, memory, steady(15.0 * tick + 7.5, ready=8, rate_rps=8.0))
+            assert decision.want_down is not None
+            assert decision.want_down < 9
+            assert longer.want_down == 9
+    assert decision.want == 2
+    sighted_s = decision.numbers["sighted_s"]
+    assert all(sighted_s - at_s <= 1200 for at_s, _ in memory.wants)
 
 
 def _with_stuck(ready: int, starting: dict[str, float], at: float, **other: Any) -> Signals:

@@ -110,6 +110,14 @@ def test_nobody_to_give_a_sample_is_not_blindness() -> None:
     assert blocked(signals(replicas=(), samples=())) is Why.PARTIAL
 
 
+def test_who_is_blind_says_so_first() -> None:
+    """What contradicted itself ninety seconds ago is no news: the fail-safe's clock runs."""
+    here = situation(signals(age_s=91))
+    verdict = guard.first(STOPS, replace(here, observed=replace(here.observed, contradiction="gauges are 0")))
+    assert verdict is not None
+    assert verdict.why is Why.BLIND
+
+
 @pytest.mark.parametrize(
     ("blind_s", "stands", "target", "why"),
     [(899, 2, 2, Why.BLIND), (900, 2, 4, Why.FAIL_SAFE), (900, 9, 9, Why.FAIL_SAFE)],
@@ -267,6 +275,7 @@ def test_a_zero_of_our_own_is_not_the_owners() -> None:
         pytest.param([1.0, 2.0, 3.0], [4.0, 5.0, 6.0], True, id="half of them"),
         pytest.param([1.0, 2.0, 3.0, 3.5], [4.0, 5.0, 6.0], False, id="less than half"),
         pytest.param([7.0], [4.0, 5.0, 6.0], False, id="a newer one came"),
+        pytest.param([6.0], [4.0, 5.0, 6.0], True, id="one came that was ordered with the newest"),
     ],
 )
 def test_starts_fail_as_a_rule(came: list[float], stuck: list[float], expected: bool) -> None:
@@ -285,7 +294,8 @@ def test_a_stuck_start_that_comes_after_all_is_no_failure() -> None:
     came = replica("c", ordered_at=900.0, ready_at=1400.0)
     memory = guard.update(SPEC, memory, signals(1500.0, replicas=(came,)), observed, ())
     assert [start.came for start in memory.starts] == [True]
-    assert guard.update(SPEC, memory, signals(4501.0, replicas=(came,)), observed, ()).starts == ()
+    assert guard.update(SPEC, memory, signals(4499.0, replicas=(came,)), observed, ()).starts == memory.starts
+    assert guard.update(SPEC, memory, signals(4500.0, replicas=(came,)), observed, ()).starts == ()
 
 
 @pytest.mark.parametrize(
