@@ -3,7 +3,7 @@
 A validator of a model runs only when all of its fields are valid, and stops at the first that is broken; a person wants
 to hear of all of them at once. So the rules that cross fields are asked once more of the plain data, as far as its
 types allow, in the same words. Beside them stand rules that no schema of ours can say: whether a cron expression, a
-time zone and the metadata's fields exist, and how the API server takes a time.
+time zone and the metadata's fields exist, whether a custom query is PromQL, and how the API server takes a time.
 """
 
 import difflib
@@ -24,6 +24,7 @@ from autoscaler.core.policy_fields import (
     REPLICAS_ORDER,
     WEIGHTS_TOGETHER,
 )
+from autoscaler.promql import fault_of
 from autoscaler.yamltext import Path
 
 Broken = tuple[Path, str]
@@ -129,6 +130,9 @@ def _queries(spec: Plain) -> Iterator[Broken]:
         if isinstance(signal, str) and signal in seen:
             yield ("spec", "metrics", "queries", i, "signal"), ONE_QUERY
         seen.add(signal if isinstance(signal, str) else None)
+        fault = fault_of(query["promql"]) if isinstance(query.get("promql"), str) and query["promql"] else None
+        if fault is not None:
+            yield ("spec", "metrics", "queries", i, "promql"), fault
 
 
 def _pin(spec: Plain) -> Iterator[Broken]:

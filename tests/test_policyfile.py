@@ -175,6 +175,13 @@ def test_every_shipped_policy_is_good(file: Path) -> None:
                 "heldRequests; did you mean waiting?"
             ),
         ),
+        (
+            "metrics:\n  queries:\n  - {signal: waiting, promql: 'sum(queue'}",
+            (
+                "14:25: spec.metrics.queries[0].promql: no PromQL: unclosed left parenthesis; correct it, and try it "
+                "in Prometheus' own expression browser"
+            ),
+        ),
         ("paused: true\npaused: false", "13:3: spec.paused: 'paused' is given twice; keep one"),
         (
             "engine: &e {preset: tgi}\nprewarm: {<<: *e}",

@@ -38,6 +38,8 @@ _FIELDS: Mapping[Signal, str] = {
     Signal.ITL_SUM: "itl_sum_s",
     Signal.ITL_COUNT: "itl_count",
 }
+# Characters of a custom query that a warning shows: a condition's message has an end.
+_QUERY_SHOWN = 120
 _CUSTOM_FIELDS = {CustomSignal.RUNNING: "running", CustomSignal.WAITING: "waiting"}
 
 
@@ -109,7 +111,7 @@ class Snapshot:
             said += self._misplaced(tables, series, pods)
         if series.queries_refused:
             said.append("spec.metrics.queries are not allowed by the administrator and are left out; remove them")
-        said += self._custom_warnings(series)
+        said += self._custom_warnings(series, pods)
         return tuple(dict.fromkeys(said))
 
     def _sample(
@@ -154,20 +156,27 @@ class Snapshot:
                     values[pod] = values.get(pod, 0.0) + value
         return values
 
-    def _custom_warnings(self, series: PolicySeries) -> list[str]:
+    def _custom_warnings(self, series: PolicySeries, pods: Sequence[str]) -> list[str]:
+        """Say of each custom query, by its text, what keeps it from being read; the preset's signals live on."""
         said = []
         for query in series.queries:
-            place = f"the custom query for {query.signal.value}"
+            place = f"spec.metrics.queries: the query for {query.signal.value}, {_shortened(query.promql)},"
             answer = self.custom.get(query.promql)
             if answer is None:
                 limit = "more custom queries than a tick has room for"
                 said.append(f"{place} was not answered: {self.custom_errors.get(query.promql, limit)}")
                 continue
-            said += [f'Prometheus "{self.endpoint}" on {place}: {text}' for text in answer.warnings]
+            said += [f'Prometheus "{self.endpoint}" on {place[:-1]}: {text}' for text in answer.warnings]
             if not answer.rows:
                 said.append(f"{place} gives no sample; no sample is not zero: let it give 0 where there is nothing")
             elif not all(_is_count(value) for _, value in answer.rows):
                 said.append(f"{place} gives a value that is no count (NaN, infinite or negative); change it")
+            elif query.signal in _CUSTOM_FIELDS and pods and not self._custom_by_pod(series, query.signal, pods):
+                said.append(
+                    f"{place} gives samples ({len(answer.rows)}), and in none of them is the label {series.labels.pod} "
+                    f"a pod of the target in {series.namespace}; let it give one sample, or one for each pod under that"
+                    " label"
+                )
         return said
 
     def _misplaced(self, tables: PlanTables, series: PolicySeries, pods: Sequence[str]) -> list[str]:
@@ -209,6 +218,11 @@ def _around(buckets: Mapping[float, float] | None, objective: float | None) -> _
     finite = [edge for edge in buckets if math.isfinite(edge)]
     edges = () if objective is None else edges_around(objective, finite)
     return _Histogram(count=buckets.get(math.inf), within=tuple((edge, buckets[edge]) for edge in edges))
+
+
+def _shortened(promql: str) -> str:
+    text = " ".join(promql.split())
+    return text if len(text) <= _QUERY_SHOWN else f"{text[:_QUERY_SHOWN]}…"
 
 
 def _is_count(value: float) -> bool:

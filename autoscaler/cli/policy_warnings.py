@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from autoscaler.core import capacity, coldstart
-from autoscaler.core.policy import PolicySpec
+from autoscaler.core.policy import PolicySpec, ScalingPolicy
+from autoscaler.core.policy_parts import CustomSignal
 from autoscaler.engines import HistogramEdges, edges_around, histogram_edges
 from autoscaler.footprint.prices import PriceList
 from autoscaler.policyfile import PolicyDocument, Problem
+from autoscaler.promql import doubts_of
 
 SLOWEST_TICK_S = 60.0
 
@@ -19,7 +21,7 @@ def warnings_of(document: PolicyDocument, prices: PriceList) -> tuple[Problem, .
     if document.policy is None:
         return ()
     spec = document.policy.spec
-    told = [*(one for rule in _RULES for one in rule(spec)), *_price(spec, prices)]
+    told = [*(one for rule in _RULES for one in rule(spec)), *_price(spec, prices), *_queries(document.policy)]
     found = [document.problem_at(path, text) for path, text in told]
     return tuple(sorted(found, key=lambda problem: (problem.line, problem.column)))
 
@@ -135,6 +137,19 @@ def _price(spec: PolicySpec, prices: PriceList) -> _Found:
     ours, theirs = (capacity.accelerator_class(name) for name in (spec.accelerator.class_, row.class_))
     if ours is not None and theirs is not None and ours != theirs:
         yield path, f"{row.reference} is the price of {row.class_}, and the class is {spec.accelerator.class_}"
+
+
+def _queries(policy: ScalingPolicy) -> _Found:
+    metrics = policy.spec.metrics
+    for i, query in enumerate(metrics.queries):
+        for text in doubts_of(
+            query.promql,
+            pod_label=metrics.pod_label,
+            namespace_label=metrics.namespace_label,
+            namespace=policy.metadata.namespace,
+            by_pod=query.signal is not CustomSignal.HELD_REQUESTS,
+        ):
+            yield f"spec.metrics.queries[{i}].promql", text
 
 
 def _later(spec: PolicySpec) -> _Found:

@@ -439,6 +439,27 @@ def test_a_custom_query_replaces_a_signal_by_pod_or_in_equal_shares(world: World
     assert [sample.waiting for sample in snapshot.samples(single, pods, STALE_AFTER_S)] == [3.5, 3.5]
 
 
+def test_a_custom_query_that_prometheus_refuses_is_named_and_the_other_signals_live_on(world: World) -> None:
+    """One sentence with the query and Prometheus' own words; the engine's own series are read as without it."""
+    broken = custom(CustomSignal.WAITING, "sum(vllm:num_requests_waiting")
+    pods = ["saturated", "idle"]
+    snapshot = world.snapshot(broken)
+    (said,) = snapshot.warnings(broken, pods)
+    assert said.startswith(
+        "spec.metrics.queries: the query for waiting, sum(vllm:num_requests_waiting, was not answered: "
+    )
+    assert "refuses a query: invalid parameter" in said
+    assert "parse error: unclosed left parenthesis" in said
+    assert snapshot.samples(broken, pods, STALE_AFTER_S) == world.snapshot(TINY).samples(TINY, pods, STALE_AFTER_S)
+
+
+def test_a_custom_query_whose_samples_name_no_pod_is_told(world: World) -> None:
+    """Several samples, none of the target's pods: nothing of it is read, and that is no silence."""
+    lost = custom(CustomSignal.WAITING, "count by (__name__) ({__name__=~'vllm:num_requests_.*'})")
+    (said,) = world.snapshot(lost).warnings(lost, ["saturated"])
+    assert ", and in none of them is the label pod a pod of the target in prod; let it give one sample" in said
+
+
 def test_gpus_are_found_with_the_pod_that_holds_them(world: World) -> None:
     """The exporter's own pod label stands in front of the workload's, which is found all the same."""
     devices, warnings = asyncio.run(world.reader.devices(time.time()))

@@ -94,6 +94,21 @@ def test_enough_pairs_are_shipped_and_each_number_has_a_source() -> None:
         ("aws/h100", "aws/h10", "did you mean aws/h100?"),
         ("class: H100-80GB", "class: L40S", "aws/h100 is the price of H100-80GB, and the class is L40S"),
         ("    maxSequences: 256\n", "", "spec.engine.maxSequences: engines do not export max_num_seqs"),
+        (
+            "replicas: {min",
+            "metrics: {queries: [{signal: waiting, promql: sum by (model) (my_queue)}]}\n  replicas: {min",
+            "spec.metrics.queries[0].promql: tells its samples apart by model, so none of several names its pod",
+        ),
+        (
+            "replicas: {min",
+            "metrics: {podLabel: p, queries: [{signal: running, promql: sum by (pod) (busy)}]}\n  replicas: {min",
+            "apart by pod, so none of several names its pod and none is read; write sum by (namespace, p) (...)",
+        ),
+        (
+            "replicas: {min",
+            "metrics: {queries: [{signal: heldRequests, promql: sum(envoy_held)}]}\n  replicas: {min",
+            "adds up every series of that name in this Prometheus",
+        ),
         ("replicas: {min", "priority: 3\n  replicas: {min", "spec.priority: accepted, but not acted on"),
         ("replicas: {min", "budget: {acceleratorHoursPerDay: 9}\n  replicas: {min", "spec.budget: accepted, but not"),
         (
