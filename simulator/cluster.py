@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 
 from simulator.engine import routing as gateway_code
 from simulator.engine.profiles import EngineProfile
-from simulator.engine.records import PoolSnapshot, Records
+from simulator.engine.records import Pool, PoolSnapshot, Records
 from simulator.engine.results import RequestTable, table_of
 from simulator.engine.storage import new_pool, with_requests, with_trace
 from simulator.faults.replicas import ReplicaFaults
+from simulator.handover import Handover, asked_for_prompts
 from simulator.intake import Intake
 from simulator.lifecycle import ClusterError, Lifecycle
 from simulator.lives import known_at, lives_at, starting_intervals
@@ -67,6 +68,8 @@ class Cluster:
         needs: Needs | None = None,
         name: str = "pool",
         faults: ReplicaFaults | None = None,
+        sends: Handover | None = None,
+        receives: Handover | None = None,
     ) -> None:
         """Make a pool with `initial_replicas` ready at time 0 and the requests of a `trace` or of `traffic` to come.
 
@@ -75,6 +78,9 @@ class Cluster:
 
         With `nodes` its replicas are placed on them, under its `name`, each with its `needs`; without, there is always
         room. Of the initial replicas those that find none begin as ordered.
+
+        A pool that ``sends`` computes the prompts of its traffic alone and hands the requests over; one that
+        ``receives`` has its requests from there, and must be made after the pool that sends and be advanced after it.
 
         Raises:
             ClusterError: both a trace and traffic, nodes without needs, a name that another pool on them has, or nodes
@@ -90,15 +96,17 @@ class Cluster:
             stepwise=stepwise,
             tenancy=None if nodes is None else _tenancy(nodes, name, needs),
             faults=faults,
-            intake=None if traffic is None else Intake(traffic, on_ended),
+            feed=_feed(traffic, on_ended, sends, receives),
         )
+        if sends is not None:
+            sends.connect(self._lifecycle)
         self._clock: Lifecycle | SharedNodes = self._lifecycle
         if trace is not None and traffic is not None:
             raise ClusterError("both a trace and traffic; give one of them")
         if nodes is not None:
             nodes.join(name, self._lifecycle)
             self._clock = nodes
-        self._streams = traffic is not None
+        self._streams = traffic is not None or receives is not None
         if trace is not None:
             self.submit_trace(trace)
         self._lifecycle.begin_with(initial_replicas)
@@ -253,6 +261,22 @@ class Cluster:
     def starting_intervals(self) -> NDArray[np.float64]:
         """(n, 2) intervals in which a replica was starting: [ordered, ready), cut at deletion and at now_s."""
         return starting_intervals(self._lifecycle.all, self.now_s)
+
+
+def _feed(
+    traffic: Traffic | None,
+    on_ended: Callable[[RequestTable], object],
+    sends: Handover | None,
+    receives: Handover | None,
+) -> Callable[[Pool, float], Pool] | None:
+    """Return what hands the pool its requests; None where somebody submits them."""
+    if receives is not None:
+        return receives.feed
+    if traffic is None:
+        return None
+    if sends is not None:
+        return Intake(traffic, sends.ended, append=asked_for_prompts).feed
+    return Intake(traffic, lambda rows, at_s: on_ended(table_of(rows, at_s))).feed
 
 
 def _tenancy(nodes: SharedNodes, name: str, needs: Needs | None) -> Tenancy:

@@ -16,19 +16,31 @@ from simulator.engine import routing as gateway_code
 from simulator.engine.cache_storage import without_prompts
 from simulator.engine.paging import REQUEST_MASK
 from simulator.engine.records import Pool, Records, RequestStatus
-from simulator.engine.results import RequestTable, table_of
 from simulator.engine.storage import with_trace
-from simulator.traces import Traffic
+from simulator.traces import Trace, Traffic
 
-_ENDED = (int(RequestStatus.FINISHED), int(RequestStatus.REJECTED), int(RequestStatus.LOST))
+ENDED = tuple(
+    int(status)
+    for status in (RequestStatus.FINISHED, RequestStatus.REJECTED, RequestStatus.LOST, RequestStatus.HANDED_ON)
+)
+"""What a pool has to do with no more."""
 
 
 class Intake:
-    """Feeds a pool with traffic; ``on_ended`` gets every request once, as it leaves the pool, in pieces."""
+    """Feeds a pool with traffic, a piece at a time as ``append`` does.
 
-    def __init__(self, traffic: Traffic, on_ended: Callable[[RequestTable], object]) -> None:
+    ``on_ended`` gets the record of every request once, as it leaves the pool, with the instant of that.
+    """
+
+    def __init__(
+        self,
+        traffic: Traffic,
+        on_ended: Callable[[Records, float], object],
+        append: Callable[[Pool, Trace], Pool] = with_trace,
+    ) -> None:
         self._pieces = traffic.pieces()
         self._on_ended = on_ended
+        self._append = append
         self._last_s = -inf
         """The last arrival that the pool knows; infinity after the last of all."""
 
@@ -49,10 +61,10 @@ class Intake:
             return pool
         pool, ended = without_ended(pool)
         if len(ended):
-            self._on_ended(table_of(ended, at_s))
+            self._on_ended(ended, at_s)
         if len(piece):
             self._last_s = float(piece.arrival_s[-1])
-        return with_trace(pool, piece)
+        return self._append(pool, piece)
 
 
 def without_ended(pool: Pool) -> tuple[Pool, Records]:
@@ -62,7 +74,7 @@ def without_ended(pool: Pool) -> tuple[Pool, Records]:
     """
     gateway = pool.gateway
     rows = pool.requests[: int(gateway["submitted"][0])]
-    ends = np.isin(rows["status"], _ENDED)
+    ends = np.isin(rows["status"], ENDED)
     kept, ended = rows[~ends], rows[ends]
     new_place = np.where(ends, -1, np.cumsum(~ends) - 1)
     for field in ("held_head", "held_tail"):

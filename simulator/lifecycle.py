@@ -1,8 +1,10 @@
 """The lives of one pool's replicas: ordered → starting (schedule, pull, load, warm-up) → ready → draining → gone.
 
-The compiled code computes what happens between two changes of life (routing.py, engine.py); here the few changes are
+The compiled code computes what happens between two changes of life (routing.py, replica.py); here the few changes are
 applied, each at its exact time. Which replicas there should be, and which go first, is decided as a ReplicaSet does.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -11,7 +13,6 @@ from simulator.engine.profiles import EngineProfile
 from simulator.engine.records import Pool, Records, ReplicaState
 from simulator.engine.storage import clear_slot, engine_record, place_replica, with_more_slots
 from simulator.faults.replicas import ReplicaFaults, evict_lost, slow_down
-from simulator.intake import Intake
 from simulator.lives import counters_of, new_lives
 from simulator.nodes.events import Happening, What
 from simulator.nodes.tenancy import Tenancy
@@ -46,9 +47,10 @@ class Lifecycle:
         grace_s: float,
         stepwise: bool,
         tenancy: Tenancy | None = None,
-        intake: Intake | None = None,
+        feed: Callable[[Pool, float], Pool] | None = None,
         faults: ReplicaFaults | None = None,
     ) -> None:
+        """Make an empty pool. ``feed`` hands it the requests up to an instant, before it goes there."""
         self.pool = pool
         """The pool's arrays: replaced by larger ones as replicas and requests come, so read them here each time."""
         self.now_s = 0.0
@@ -57,7 +59,7 @@ class Lifecycle:
         self._seed = seed
         self._grace_s = grace_s
         self._tenancy = tenancy
-        self._intake = intake
+        self._feed = feed
         self._faults = faults
         self._engine = engine_record(profile, stepwise=stepwise)
         self._lives = new_lives(16)
@@ -95,8 +97,8 @@ class Lifecycle:
 
     def run_to(self, until_s: float) -> None:
         """Let the engines run; nothing changes in a life up to until_s but that a draining replica empties."""
-        if self._intake is not None:
-            self.pool = self._intake.feed(self.pool, until_s)
+        if self._feed is not None:
+            self.pool = self._feed(self.pool, until_s)
         gateway_code.advance(self.pool, until_s)
         self.now_s = until_s
         if self.any_draining:

@@ -1,7 +1,7 @@
 """What a replica's next step computes of prompts, compiled: chunks within the budget, admission, cached prefixes.
 
 After one token for every decoding sequence comes the prompt that is partly computed, then new requests from the head
-of the queue, until the step's token budget, the sequences or the blocks are used up (engine.py has the theory). A new
+of the queue, until the step's token budget, the sequences or the blocks are used up (replica.py has the theory). A new
 request begins behind what the prefix cache holds of its prompt.
 """
 
@@ -32,13 +32,23 @@ def plan_chunk(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords, index:
 
 
 @compiled
+def begin_behind_received(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords, index: int) -> bool:
+    """Plan the first chunk of a prompt behind what was received of its KV cache, which takes its blocks now."""
+    received = requests[w.prefill_request[index]].received
+    w.prefill_done[index] = received
+    if not plan_chunk(r, w, requests, index, blocks_of(received)):
+        return False
+    r.kv_tokens += received
+    return True
+
+
+@compiled
 def begin_prompt(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords, c: CacheRecord) -> bool:
     """Plan the first chunk of the request at the head of the queue, behind what the cache holds of it."""
     request, index = r.queue_head, r.prefilling
     w.prefill_request[index] = request
-    w.prefill_done[index] = 0
     if c is None:
-        return plan_chunk(r, w, requests, index, 0)
+        return begin_behind_received(r, w, requests, index)
     count, unused = match(c, r, request, blocks_for_steps(r, 1))
     saved = tokens_saved(c, requests, request, count)
     w.prefill_done[index] = saved

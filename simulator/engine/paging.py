@@ -9,7 +9,7 @@ by recomputation: its blocks are freed, it returns to the head of the queue, and
 generated so far) as a prompt. Since the queue is first come, first served and preempted requests return to
 its head, those running are always those that came first, so "came last" needs no bookkeeping.
 
-Arguments, here and in engine.py: `r` a REPLICA record, `w` its WORK record, `requests` the (N,) REQUEST
+Arguments, here and in replica.py: `r` a REPLICA record, `w` its WORK record, `requests` the (N,) REQUEST
 array, `c` the replica's prefix cache or None (prefix.py). They are passed apart because compiled code hands a
 bundle of arrays over word by word at every call, which costs more than the calls do.
 """
@@ -80,6 +80,7 @@ def preempt(r: ReplicaRecord, requests: RequestRecords, request: int, computed: 
     r.kv_tokens -= computed
     r.preemptions += 1
     q.preemptions += 1
+    q.received = 0
     push_waiting(r, requests, request, True)
 
 

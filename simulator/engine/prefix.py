@@ -13,7 +13,7 @@ first `held` prefix blocks; all its other blocks are its own.
 Not modelled: the blocks of an answer are found by nobody (traces do not name them), not even by the request itself
 after a preemption; then it finds what is left of its prompt.
 
-Here and in engine.py `c` is a `ReplicaCache`, or None where the trace names no blocks: numba compiles every function
+Here and in replica.py `c` is a `ReplicaCache`, or None where the trace names no blocks: numba compiles every function
 once for each, and in the second what stands behind `if c is not None` does not exist.
 """
 

@@ -46,6 +46,8 @@ class RequestStatus(IntEnum):
     """Longer than the KV cache of one replica: refused, as a real engine does."""
     LOST = 6
     """In an engine that crashed: its connection broke, and nobody tries again."""
+    HANDED_ON = 7
+    """Its prompt is computed, and another pool goes on with it (handover.py)."""
 
 
 class ReplicaState(IntEnum):
@@ -133,13 +135,15 @@ REPLICA = np.dtype(
 
 REQUEST = np.dtype(
     [
-        ("arrival_s", "f8"),  # at the gateway
-        ("enqueued_s", "f8"),  # arrival at the replica
+        ("arrival_s", "f8"),  # at the first gateway that its sender knows
+        ("enqueued_s", "f8"),  # arrival at this pool's gateway, then at the replica
         ("first_token_s", "f8"),
         ("last_token_s", "f8"),  # kept up at preemptions and at the end: the finish time once FINISHED
         ("prompt_tokens", "i4"),
         ("output_tokens", "i4"),
         ("generated", "i4"),
+        ("received", "i4"),  # prompt tokens whose KV cache another pool computed and sent; 0 once that is lost
+        ("elsewhere", "i4"),  # output tokens that another pool will yield, once this one has computed the prompt
         ("replica", "i4"),  # id of the replica that has or had it, -1 before
         ("next", "i4"),
         ("preemptions", "i2"),

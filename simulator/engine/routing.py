@@ -141,14 +141,14 @@ def dispatch(pool: Pool, request: int, at_s: float) -> bool:
 def arrive(pool: Pool, until_s: float) -> None:
     """Route the arrivals up to and including until_s, in order; replicas come only as far as routing has to look."""
     gateway = pool.gateway[0]
-    while gateway.next_arrival < gateway.submitted and pool.requests[gateway.next_arrival].arrival_s <= until_s:
+    while gateway.next_arrival < gateway.submitted and pool.requests[gateway.next_arrival].enqueued_s <= until_s:
         request = gateway.next_arrival
         q = pool.requests[request]
         gateway.next_arrival += 1
         if blocks_of(q.prompt_tokens + q.output_tokens) > gateway.kv_capacity_blocks:
             q.status = REJECTED
             gateway.rejected += 1
-        elif not dispatch(pool, request, q.arrival_s):
+        elif not dispatch(pool, request, q.enqueued_s):
             hold(pool, request)
 
 
@@ -195,6 +195,7 @@ def evict(pool: Pool, slot: int) -> None:
         q.first_token_s = np.nan
         q.last_token_s = np.nan
         q.replica = -1
+        q.received = 0
         q.retries += 1
         hold(pool, request)
     forget_held(pool.caches, lost)

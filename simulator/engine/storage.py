@@ -58,7 +58,8 @@ def with_requests(
     # An engine computes at least one token of a prompt and yields at least one.
     new["prompt_tokens"] = np.maximum(prompt_tokens, 1)
     new["output_tokens"] = np.maximum(output_tokens, 1)
-    new["first_token_s"] = new["last_token_s"] = new["enqueued_s"] = np.nan
+    new["enqueued_s"] = arrival_s
+    new["first_token_s"] = new["last_token_s"] = np.nan
     new["replica"] = new["next"] = -1
     pool.gateway["submitted"] = needed
     return pool
@@ -79,6 +80,16 @@ def with_trace(pool: Pool, trace: Trace, *, at_s: float = 0.0) -> Pool:
     kv_blocks = int(pool.gateway["kv_capacity_blocks"][0])
     caches = pool.caches or new_caches(len(pool.replicas), len(pool.requests), kv_blocks)
     return pool._replace(caches=with_blocks_of(caches, first, trace))
+
+
+def with_received(pool: Pool, sent: NDArray[Any]) -> Pool:
+    """The same pool with requests of another one appended, by the time at which they reach the gateway (REQUEST)."""
+    first = int(pool.gateway["submitted"][0])
+    pool = with_requests(pool, sent["arrival_s"], sent["prompt_tokens"], sent["output_tokens"])
+    new = pool.requests[first : first + len(sent)]
+    for field in ("enqueued_s", "received", "preemptions", "retries"):
+        new[field] = sent[field]
+    return pool
 
 
 def engine_record(profile: EngineProfile, *, stepwise: bool) -> NDArray[Any]:
