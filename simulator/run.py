@@ -4,10 +4,11 @@ A run yields its journal entries one by one, so that a caller can show them live
 ever said of a run is computed from them.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Generic, TypeVar
+from math import inf
+from typing import Any, Generic, TypeVar
 
 from autoscaler.core.decision import Decision
 from autoscaler.core.signals import Signals
@@ -22,6 +23,7 @@ from simulator.faults.nodes import befall_nodes
 from simulator.faults.plan import FaultPlan, Occurrence
 from simulator.faults.replicas import ReplicaFaults
 from simulator.faults.scale import ScaleFaults
+from simulator.handover import Handover
 from simulator.nodes.modelled_cluster import ModelledCluster
 from simulator.nodes.shared_nodes import SharedNodes
 from simulator.startup.phases import Startup
@@ -73,10 +75,17 @@ class SimulatedWorld:
         scenario: Scenario,
         on_ended: Callable[[RequestTable], object] | None = None,
         nodes: SharedNodes | None = None,
+        sends: Handover | None = None,
+        receives: Handover | None = None,
     ) -> None:
-        """Make the pool: on these ``nodes``, which other worlds may share, or on its own of the scenario's cluster."""
+        """Make the pool: on these ``nodes``, which other worlds may share, or on its own of the scenario's cluster.
+
+        A world that ``sends`` computes prompts alone, one that ``receives`` decodes what comes from there; the
+        handover, not ``on_ended``, then tells what became of requests.
+        """
         trace, cluster = scenario.trace, scenario.cluster
-        whole = trace if isinstance(trace, Trace) and on_ended is None else None
+        whole = trace if isinstance(trace, Trace) and on_ended is None and sends is None else None
+        comes = whole is None and receives is None
         self.nodes = cluster.nodes(scenario.seed) if nodes is None and cluster is not None else nodes
         self._faults = scenario.occurrences()
         if nodes is None and self.nodes is not None:
@@ -86,16 +95,18 @@ class SimulatedWorld:
             profile=scenario.profile,
             startup=scenario.startup,
             seed=scenario.seed,
-            trace=whole,
-            traffic=None if whole is not None else traffic_of(trace),
+            trace=whole if receives is None else None,
+            traffic=traffic_of(trace) if comes else None,
             on_ended=on_ended or (lambda _: None),
             initial_replicas=scenario.initial_replicas,
             routing=scenario.routing,
             grace_s=scenario.grace_s,
             nodes=self.nodes,
-            needs=None if cluster is None else cluster.needs(scenario.profile),
+            needs=None if cluster is None else replace(cluster.needs(scenario.profile), owner=scenario.name),
             name=scenario.name,
             faults=replica_faults,
+            sends=sends,
+            receives=receives,
         )
         self._kv_tokens = scenario.profile.kv_tokens
         self._scale_faults = ScaleFaults(self._faults)
@@ -110,13 +121,22 @@ class SimulatedWorld:
             replica_faults=self._replica_faults,
         )  # fmt: skip
 
+    @property
+    def next_event_s(self) -> float:
+        """The second at which the pool is scraped, or something befalls it, next."""
+        return min(self._telemetry.next_scrape_s, self._blows.next_s)
+
+    def live(self, until_s: float) -> None:
+        """Let the pool live until a second of the simulation."""
+        for due_s, befall in self._blows.due(until_s):
+            self._telemetry.advance(due_s)
+            befall()
+        self._telemetry.advance(until_s)
+
     def observe(self, at: float) -> Signals:
         """Let the pool live until an instant and return what is seen then."""
         at_s = at - EPOCH_AT
-        for due_s, befall in self._blows.due(at_s):
-            self._telemetry.advance(due_s)
-            befall()
-        self._telemetry.advance(at_s)
+        self.live(at_s)
         return self._scale_faults.told(self._telemetry.signals(), at_s)
 
     def scale(self, decision: Decision) -> Outcome:
@@ -155,6 +175,15 @@ class Contender(Generic[P, M]):
     scraping: Scraping | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One of several pools that are run together: what it happens in, who scales it, and its world, fresh."""
+
+    scenario: Scenario
+    contender: Contender[Any, Any]
+    world: SimulatedWorld
+
+
 def run(
     scenario: Scenario, contender: Contender[P, M], world: SimulatedWorld | None = None
 ) -> Iterator[tuple[Entry, M]]:
@@ -162,29 +191,72 @@ def run(
 
     A fresh ``world`` of this scenario may be handed in by who wants to ask it afterwards what no journal can know.
     """
-    world = world or SimulatedWorld(scenario)
-    if contender.scraping is not None:
-        world.see_through(contender.scraping)
-    seen: list[tuple[Entry, M]] = []
-    driver = Driver(
-        name=f"{scenario.name}/{contender.name}",
-        digest=contender.digest,
-        policy=contender.policy,
-        memory=contender.memory,
-        decide=contender.decide,
-        world=world,
-        record=lambda entry, memory: seen.append((entry, memory)),
-    )
-    controller = ControllerFaults(scenario.occurrences(), first=contender.memory, epoch_at=EPOCH_AT)
-    at, end_at = EPOCH_AT + scenario.first_tick_s, EPOCH_AT + scenario.trace.span_s
-    while True:
-        next_at = driver.step(at)
-        yield from seen
-        seen.clear()
-        if at >= end_at:
-            return
-        restart = controller.restart(at, next_at, driver.memory)
-        if restart is not None:
-            world.restarted()
-            next_at, driver.memory = restart.at, restart.memory
-        at = next_at
+    member = Member(scenario=scenario, contender=contender, world=world or SimulatedWorld(scenario))
+    for _, entry, memory in run_together([member]):
+        yield entry, memory
+
+
+def run_together(members: Sequence[Member]) -> Iterator[tuple[int, Entry, Any]]:
+    """Yield every entry of every member, with its number and the memory after it, until the longest trace has ended.
+
+    Pools that share nodes, or of which one feeds another, must not run ahead of one another. So all of them go from
+    each instant at which one is scraped, befallen or looked at to the next, in their order.
+    """
+    end_at = EPOCH_AT + max(member.scenario.trace.span_s for member in members)
+    turns = [_Turns(member, end_at) for member in members]
+    while waiting := [turn for turn in turns if turn.next_at is not None]:
+        at = min(turn.next_at or inf for turn in waiting)
+        if len(members) > 1:
+            _live([member.world for member in members], at - EPOCH_AT)
+        for number, turn in enumerate(turns):
+            if turn.next_at == at:
+                yield from ((number, entry, memory) for entry, memory in turn.take())
+
+
+def _live(worlds: Sequence[SimulatedWorld], until_s: float) -> None:
+    """Let several worlds live until a second, side by side."""
+    at_s = -inf
+    while at_s < until_s:
+        at_s = min(until_s, *(world.next_event_s for world in worlds))
+        for world in worlds:
+            world.live(at_s)
+
+
+class _Turns:
+    """The turns of one member: its driver, and when it is asked next; never again at ``next_at`` None."""
+
+    def __init__(self, member: Member, end_at: float) -> None:
+        self.next_at: float | None = EPOCH_AT + member.scenario.first_tick_s
+        self._end_at = end_at
+        self._world = member.world
+        self._seen: list[tuple[Entry, Any]] = []
+        contender = member.contender
+        if contender.scraping is not None:
+            member.world.see_through(contender.scraping)
+        self._driver = Driver(
+            name=f"{member.scenario.name}/{contender.name}",
+            digest=contender.digest,
+            policy=contender.policy,
+            memory=contender.memory,
+            decide=contender.decide,
+            world=member.world,
+            record=lambda entry, memory: self._seen.append((entry, memory)),
+        )
+        self._controller = ControllerFaults(member.scenario.occurrences(), first=contender.memory, epoch_at=EPOCH_AT)
+
+    def take(self) -> list[tuple[Entry, Any]]:
+        """Take the turn that is due, and return what it recorded."""
+        at = self.next_at
+        if at is None:
+            return []
+        next_at = self._driver.step(at)
+        seen, self._seen = self._seen, []
+        restart = self._controller.restart(at, next_at, self._driver.memory)
+        if at >= self._end_at:
+            self.next_at = None
+        elif restart is None:
+            self.next_at = next_at
+        else:
+            self._world.restarted()
+            self.next_at, self._driver.memory = restart.at, restart.memory
+        return seen

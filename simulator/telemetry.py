@@ -84,6 +84,11 @@ class Telemetry:
             MetricFaults(faults, stale_after_s=self._scraping.stale_after_s, epoch_at=EPOCH_AT) if faults else None
         )
 
+    @property
+    def next_scrape_s(self) -> float:
+        """The instant of the next scrape."""
+        return self._next_scrape_s
+
     def advance(self, until_s: float) -> None:
         """Let the pool live until ``until_s``, scraping it at every multiple of the scrape interval."""
         while self._next_scrape_s <= until_s:

@@ -4,7 +4,7 @@ Requests are counted as their senders see them (``outcomes``), accelerator time 
 instant a device is assigned to a replica to the instant it is given back, whatever it does in between, sleep included.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -14,10 +14,11 @@ from autoscaler.core.policy import PolicySpec
 from autoscaler.journal import Entry, OutcomeStatus
 from simulator.engine.records import Records
 from simulator.experiments.outcomes import Outcomes, Promise, RequestTally
+from simulator.handover import Handover, KvTransfer
 from simulator.nodes.costs import PaidNodes
 from simulator.nodes.nodepool import NodePool
 from simulator.nodes.placedstarts import PlacedStart, ways
-from simulator.run import Contender, Scenario, SimulatedWorld, run
+from simulator.run import Contender, Member, Scenario, SimulatedWorld, run_together
 from simulator.telemetry import EPOCH_AT
 
 OPENING_S = 300.0
@@ -71,30 +72,112 @@ def run_trial(
     on_share: Callable[[float], object] = lambda _: None,
 ) -> Result:
     """Run a contender through a scenario; ``on_entry`` gets each tick, ``on_share`` the share of time that is done."""
-    span_s = scenario.trace.span_s
-    opening_s = min(opening_s, span_s / 2)
-    tally = RequestTally(promise, since_s=opening_s)
-    world = SimulatedWorld(scenario, on_ended=tally.add)
-    moves, peak = 0, 0
-    for entry, _ in run(scenario, contender, world):
-        moves += entry.outcome.status is OutcomeStatus.SCALED
-        peak = max(peak, len(entry.signals.replicas))
-        on_entry(entry)
+    part = Part(
+        scenario=scenario, contender=contender, promise=promise, price_usd_per_hour=price_usd_per_hour,
+        on_entry=on_entry,
+    )  # fmt: skip
+    return run_beside([part], opening_s=opening_s, on_share=on_share)[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One pool of a trial: its scenario, who scales it, what its senders were promised; ``on_entry`` gets each tick."""
+
+    scenario: Scenario
+    contender: Contender[Any, Any]
+    promise: Promise
+    price_usd_per_hour: float | None
+    on_entry: Callable[[Entry], object]
+
+
+def run_beside(
+    parts: Sequence[Part], *, opening_s: float = OPENING_S, on_share: Callable[[float], object] = lambda _: None
+) -> list[Result]:
+    """Run several models beside one another, each with traffic of its own, on the nodes of the first's cluster."""
+    opening_s = min(opening_s, min(part.scenario.trace.span_s for part in parts) / 2)
+    tallies = [RequestTally(part.promise, since_s=opening_s) for part in parts]
+    worlds: list[SimulatedWorld] = []
+    for part, tally in zip(parts, tallies, strict=True):
+        shared = worlds[0].nodes if worlds else None
+        worlds.append(SimulatedWorld(part.scenario, on_ended=tally.add, nodes=shared))
+    counts = _ticks(parts, worlds, on_share)
+    for tally, world in zip(tallies, worlds, strict=True):
+        tally.add(world.cluster.requests())
+    return [
+        _result(part, world, tally.outcomes(), count, opening_s)
+        for part, world, tally, count in zip(parts, worlds, tallies, counts, strict=True)
+    ]
+
+
+def run_roles(
+    prefill: Part,
+    decode: Part,
+    transfer: KvTransfer,
+    *,
+    opening_s: float = OPENING_S,
+    on_share: Callable[[float], object] = lambda _: None,
+) -> list[Result]:
+    """Run one model in two roles; both results tell the same outcomes, which are those that its senders see.
+
+    They are held against what ``prefill`` promises, from the arrival at its gateway on.
+    """
+    opening_s = min(opening_s, prefill.scenario.trace.span_s / 2)
+    tally = RequestTally(prefill.promise, since_s=opening_s)
+    handover = Handover(transfer, tally.add)
+    sender = SimulatedWorld(prefill.scenario, sends=handover)
+    receiver = SimulatedWorld(decode.scenario, nodes=sender.nodes, receives=handover)
+    worlds, parts = [sender, receiver], [prefill, decode]
+    counts = _ticks(parts, worlds, on_share)
+    tally.add(receiver.cluster.requests())
+    tally.add(handover.on_the_way(receiver.cluster.now_s))
+    outcomes = tally.outcomes()
+    return [
+        _result(part, world, outcomes, count, opening_s)
+        for part, world, count in zip(parts, worlds, counts, strict=True)
+    ]
+
+
+@dataclass(slots=True)
+class _Counts:
+    """What is counted over the ticks of one pool."""
+
+    moves: int = 0
+    peak: int = 0
+
+
+def _ticks(
+    parts: Sequence[Part], worlds: Sequence[SimulatedWorld], on_share: Callable[[float], object]
+) -> list[_Counts]:
+    """Run all pools to the end of the longest trace."""
+    span_s = max(part.scenario.trace.span_s for part in parts)
+    counts = [_Counts() for _ in parts]
+    members = [
+        Member(scenario=part.scenario, contender=part.contender, world=world)
+        for part, world in zip(parts, worlds, strict=True)
+    ]
+    for number, entry, _ in run_together(members):
+        counts[number].moves += entry.outcome.status is OutcomeStatus.SCALED
+        counts[number].peak = max(counts[number].peak, len(entry.signals.replicas))
+        parts[number].on_entry(entry)
         on_share(min(1.0, (entry.at - EPOCH_AT) / span_s))
-    tally.add(world.cluster.requests())
+    return counts
+
+
+def _result(part: Part, world: SimulatedWorld, outcomes: Outcomes, counts: _Counts, opening_s: float) -> Result:
+    scenario, price = part.scenario, part.price_usd_per_hour
     history = world.cluster.history()
-    paid = None if world.nodes is None else world.nodes.nodes.paid()
+    paid = None if world.nodes is None else world.nodes.nodes.paid(scenario.name)
     hours = held_s(history, world.cluster.now_s) * scenario.profile.accelerators_per_replica / 3600
     hours += 0.0 if paid is None else paid.asleep_accelerator_hours
     return Result(
-        contender=contender.name,
+        contender=part.contender.name,
         seed=scenario.seed,
-        outcomes=tally.outcomes(),
+        outcomes=outcomes,
         accelerator_hours=hours,
-        cost_usd=None if price_usd_per_hour is None else hours * price_usd_per_hour,
+        cost_usd=None if price is None else hours * price,
         coldstarts=int(np.count_nonzero(history["ready_s"] > 0)),
-        moves=moves,
-        peak_replicas=peak,
+        moves=counts.moves,
+        peak_replicas=counts.peak,
         opening_s=opening_s,
         paid=paid,
         starts=() if world.nodes is None else _starts_of(world.nodes.nodes, scenario.name),

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 from heapq import heappop, heappush
+from math import inf
 
 from simulator.cluster import Cluster
 from simulator.engine.records import ReplicaState
@@ -30,6 +31,11 @@ class Blows:
                 self.enter(crash.begins_s, partial(self._crash, faults, crash))
             for second in faults.slow_changes_s():
                 self.enter(second, cluster.set_slowness)
+
+    @property
+    def next_s(self) -> float:
+        """The instant of the next of them; infinity if there is none."""
+        return self._blows[0][0] if self._blows else inf
 
     def enter(self, at_s: float, blow: Blow) -> None:
         """Enter what happens at an instant."""

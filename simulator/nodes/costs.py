@@ -20,14 +20,14 @@ class PaidNodes:
     asleep_accelerator_hours: float = 0.0
 
 
-def paid_for(nodes: Iterable[Node], until_s: float) -> PaidNodes:
-    """Return what nodes came to by ``until_s``, those that went before included."""
+def paid_for(nodes: Iterable[Node], until_s: float, owner: str | None = None) -> PaidNodes:
+    """Return what nodes came to by ``until_s``, those that went before included; sleep is that of an ``owner``'s."""
     count, accelerator_hours, asleep_s, asleep_accelerator_s = 0, 0.0, 0.0, 0.0
     usd: float | None = 0.0
     for node in nodes:
         end_s = min(node.gone_s, until_s)
         hours, price = (end_s - node.asked_s) / 3600, node.group.usd_per_hour
-        slept_s, held_s = node.asleep.slept_s(end_s)
+        slept_s, held_s = node.asleep.slept_s(end_s, owner)
         count += 1
         accelerator_hours += hours * node.group.accelerators_per_node
         usd = None if usd is None or price is None else usd + hours * price

@@ -60,7 +60,10 @@ class Sleep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What one replica needs of a node. Without image or weights nothing is transferred for it."""
+    """What one replica needs of a node. Without image or weights nothing is transferred for it.
+
+    ``owner`` is the pool that it belongs to: a replica that sleeps is woken for its own pool alone.
+    """
 
     accelerator: str
     accelerators: int
@@ -68,6 +71,7 @@ class Needs:
     weights: Content | None = None
     weights_from: Tier = Tier.OBJECT_STORE
     sleep: Sleep | None = None
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,11 +219,15 @@ class Sleepers:
             while since_s and needs.sleep is not None and since_s[0] + needs.sleep.most_s <= at_s:
                 self._end(needs, 0, at_s)
 
-    def slept_s(self, until_s: float) -> tuple[float, float]:
-        """Return for how long replicas have slept by until_s, and accelerators with them: seconds of each one."""
+    def slept_s(self, until_s: float, owner: str | None = None) -> tuple[float, float]:
+        """Return for how long replicas have slept by until_s, and accelerators with them: seconds of each one.
+
+        With an ``owner`` those of others are left out.
+        """
         by_kind = dict(self._slept_s)
         for needs, since_s in self._since_s.items():
             by_kind[needs] = by_kind.get(needs, 0.0) + sum(until_s - one_s for one_s in since_s)
+        by_kind = {needs: slept_s for needs, slept_s in by_kind.items() if owner in (None, needs.owner)}
         return sum(by_kind.values()), sum(_kept(needs) * slept_s for needs, slept_s in by_kind.items())
 
     def _end(self, needs: Needs, index: int, at_s: float) -> None:

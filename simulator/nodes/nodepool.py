@@ -149,9 +149,9 @@ class NodePool:
             self._plan_scan()
         return told
 
-    def paid(self) -> PaidNodes:
-        """Return what the nodes came to by now."""
-        return paid_for((*self.gone, *self.nodes.values()), self.now_s)
+    def paid(self, owner: str | None = None) -> PaidNodes:
+        """Return what the nodes came to by now, and how long the replicas of an ``owner``, or all, slept on them."""
+        return paid_for((*self.gone, *self.nodes.values()), self.now_s, owner)
 
     def _counts(self) -> dict[str, int]:
         counts = {group.name: 0 for group in self.groups}
