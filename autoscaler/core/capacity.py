@@ -139,6 +139,13 @@ def accelerator_class(name: str) -> str | None:
     return next(iter(whole + chip), None)
 
 
+def kv_bytes_per_token(spec: PolicySpec) -> float:
+    """Return the bytes that a token takes in the KV cache: the policy's, else what models of its size usually have."""
+    return spec.model.kv_bytes_per_token or _KV_BYTES_8B * sqrt(
+        (spec.model.parameters_billion or _ASSUMED_BILLION) / 8.0
+    )
+
+
 def physics_prior(spec: PolicySpec) -> Coefficients:
     """Return coefficients from bandwidth, FLOPs and the model's size; what had to be assumed stands in the source."""
     known = accelerator_class(spec.accelerator.class_)
@@ -147,7 +154,6 @@ def physics_prior(spec: PolicySpec) -> Coefficients:
     count = spec.accelerator.count_per_replica
     sharding = _SHARDING_COST if count > 1 else 1.0
     bytes_per_s = bandwidth_gbps * 1e9 * count * _BANDWIDTH_EFFICIENCY
-    kv_bytes = spec.model.kv_bytes_per_token or _KV_BYTES_8B * sqrt(billion / 8.0)
     weights_s = billion * 1e9 * spec.model.bytes_per_parameter / bytes_per_s
     token_s = 2.0 * billion * 1e9 / (tflops * 1e12 * count * _FLOPS_EFFICIENCY) * sharding
     assumed = [f"{_ASSUMED_CLASS} for the unknown class {spec.accelerator.class_}"] if known is None else []
@@ -158,7 +164,7 @@ def physics_prior(spec: PolicySpec) -> Coefficients:
         a_s=(weights_s + _STEP_OVERHEAD_S) * sharding,
         b_s=token_s,
         c_s=_SEQUENCE_SHARE * token_s,
-        d_s=kv_bytes / bytes_per_s,
+        d_s=kv_bytes_per_token(spec) / bytes_per_s,
         source=source,
     )
 

@@ -6,7 +6,9 @@ ln(1 − attainment): halving the late requests costs about the same each time, 
 
 A grid is only as good as its ends. One that starts too high once made a peer look hopeless, so a sweep goes on beyond
 an end as long as the best point lies at it: the cheapest one that reaches a wanted attainment, or, where none does, the
-one with the highest. Then it looks closer, between the best point and its neighbours.
+one with the highest. And as long as an attainment is not reached, it goes on beyond the end that holds more replicas,
+down to the bound of the knob: a plateau once hid behind a point that was higher by a hair. Then it looks closer,
+between the best point and its neighbours; among whole numbers until no neighbour is left out.
 """
 
 from collections.abc import Iterable, Sequence
@@ -78,6 +80,8 @@ def wider(points: Sequence[Point], knob: Knob, wanted: Sequence[float]) -> tuple
     """Return the settings to try beyond the ends of what was tried, none if every best point lies inside."""
     tried = sorted({point.knob for point in points})
     ends = {_best(points, each).knob for each in wanted} & {tried[0], tried[-1]}
+    if max(point.attainment for point in points) < max(wanted):
+        ends.add(max((point for point in points if point.knob in (tried[0], tried[-1])), key=_held).knob)
     steps = {beyond for end in ends for beyond in _beyond(tried, end, knob)}
     return tuple(sorted(steps - set(tried)))
 
@@ -88,6 +92,10 @@ def closer(points: Sequence[Point], knob: Knob, wanted: Sequence[float]) -> tupl
     best = {_best(points, each).knob for each in wanted}
     middles = {_between(low, high, knob) for low, high in pairwise(tried) if low in best or high in best}
     return tuple(sorted(middles - set(tried)))
+
+
+def _held(point: Point) -> float:
+    return point.hours
 
 
 def _best(points: Sequence[Point], wanted: float) -> Point:

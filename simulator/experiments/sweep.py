@@ -28,7 +28,9 @@ from simulator.traces import Trace, Traffic
 from simulator.traces.scaling import copied
 
 WANTED = (0.98, 0.99, 0.995)
-WIDENINGS_MOST = 8
+WIDENINGS_MOST = 12
+CLOSER_MOST = 16
+"""Rounds of looking closer at a knob of whole numbers: enough to halve any gap down to one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,8 +135,10 @@ def swept(
             break
         results |= evaluate(more)
         yield results
-    more = closer(_points(results), knob, wanted)
-    if more:
+    for _ in range(CLOSER_MOST if knob.whole else 1):
+        more = closer(_points(results), knob, wanted)
+        if not more:
+            break
         results |= evaluate(more)
         yield results
 

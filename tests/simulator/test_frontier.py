@@ -1,5 +1,6 @@
 """What attainment costs is read off the settings that were tried, and no peer is shown at the end of its grid."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 from math import exp, log
 
@@ -9,8 +10,25 @@ from hypothesis import strategies as st
 
 from simulator.baselines.peers import Knob
 from simulator.experiments.frontier import Cost, Point, closer, cost, staircase, wider
+from simulator.experiments.outcomes import Outcomes
+from simulator.experiments.sweep import point_of, swept
+from simulator.experiments.trial import Result
 
 KNOB = Knob(name="in flight", grid=(8.0, 16.0, 32.0), least=0.5, most=128.0)
+
+
+def result_of(*, hours: float, attainment: float) -> Result:
+    """The result of a setting that holds so many accelerator-hours and has so many of 1,000 requests in time."""
+    in_time = round(1000 * attainment)
+    nothing = dict.fromkeys((f"{of}_{p}_s" for of in ("ttft", "tpot") for p in ("p50", "p95", "p99")), None)
+    outcomes = Outcomes(
+        requests=1000, ttft_in_time=in_time, in_time=in_time, refused=0, lost=0, unfinished=0, preemptions=0, **nothing
+    )
+    return Result(
+        contender="x", seed=1, outcomes=outcomes, accelerator_hours=hours, cost_usd=None, coldstarts=0, moves=0,
+        peak_replicas=1, opening_s=0.0,
+    )  # fmt: skip
+
 
 points = st.lists(
     st.builds(
@@ -84,6 +102,43 @@ def test_a_grid_that_starts_too_high_goes_down_until_the_best_lies_inside() -> N
     assert found.hours is not None
     knobs = sorted(point.knob for point in tried)
     assert found.knob not in {knobs[0], knobs[-1]}
+
+
+def test_a_plateau_does_not_end_the_search_for_what_is_not_reached() -> None:
+    """From 8 to 64 in flight nothing changes but by a hair; 1 in flight reaches what is wanted, at twice the cost."""
+
+    def flat(knob: float) -> Point:
+        reached = 0.987 + 1e-5 * (knob == 16.0) if knob > 1.0 else 0.9999
+        return Point(knob=knob, hours=20 - knob / 100 if knob > 1.0 else 40.0, attainment=reached)
+
+    tried = [flat(knob) for knob in (8.0, 16.0, 32.0, 64.0)]
+    while more := wider(tried, KNOB, (0.99,)):
+        tried += [flat(knob) for knob in more]
+    found = cost(tried, 0.99)
+    assert found.hours is not None
+    assert found.knob is not None
+    assert found.knob <= 1.0
+    assert max(point.knob for point in tried) == 64.0, "the cheap end is no place to look for more"
+
+
+def test_a_search_for_what_is_never_reached_ends_at_the_bound() -> None:
+    """Nobody is said never to reach what his most generous setting was not tried for."""
+    tried = [Point(knob=knob, hours=100 / knob, attainment=0.9 - 0.001 * abs(knob - 16)) for knob in KNOB.grid]
+    while more := wider(tried, KNOB, (0.99,)):
+        tried += [Point(knob=knob, hours=100 / knob, attainment=0.8) for knob in more]
+    assert min(point.knob for point in tried) == KNOB.least
+
+
+def test_among_whole_numbers_no_neighbour_of_the_best_is_left_out() -> None:
+    """Ten replicas are enough; of the grid 8, 11, 15 a sweep must come to try them."""
+    knob = Knob(name="replicas", grid=(1, 8, 11, 15), least=1, most=100, whole=True)
+
+    def fleet(settings: Sequence[float]) -> dict[float, tuple[Result, ...]]:
+        return {each: (result_of(hours=each, attainment=float(each >= 10)),) for each in settings}
+
+    *_, results = swept(knob, fleet, (0.99,))
+    assert {9.0, 10.0, 11.0} <= set(results)
+    assert cost([point_of(each, found) for each, found in results.items()], 0.99, whole=True).hours == 10
 
 
 def test_a_grid_stops_at_the_bounds_of_its_knob() -> None:
