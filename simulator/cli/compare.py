@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from simulator.cli.options import on_a_cluster
+from simulator.cli.options import case_options, take_case
 
 
 def _names(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
@@ -25,16 +25,8 @@ def _names(_context: click.Context, _parameter: click.Parameter, value: str) -> 
     "--with", "peers", callback=_names, default="ours,hpa,hpa-queue,keda,kpa", show_default=True, metavar="NAME,…",
     help="Whom to compare, by commas.",
 )  # fmt: skip
-@click.option(
-    "--copies",
-    type=click.IntRange(1, 1000),
-    default=1,
-    show_default=True,
-    help="Copies of the trace laid over one another, jittered.",
-)
 @click.option("--seeds", type=click.IntRange(1, 100), default=3, show_default=True, help="Seeds to take the mean over.")
-@on_a_cluster
-@click.option("--joint", is_flag=True, help="Count a request only if the objective per output token was kept as well.")
+@case_options
 @click.option(
     "--carry-over", metavar="TRACE", help="Show each peer with the setting that was best on this other trace."
 )
@@ -54,4 +46,4 @@ def compare(policy: Path, trace: str, carry_over: str | None, out: Path, **optio
     """  # noqa: D301 - click reads the backspace
     from simulator.commands import compare as comparison  # noqa: PLC0415 - the engine's compiler takes seconds to import
 
-    comparison.compare(policy, trace, carry_over, out, comparison.Options(**options))
+    comparison.compare(policy, trace, carry_over, out, comparison.Options(case=take_case(options), **options))

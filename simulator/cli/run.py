@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from simulator.cli.options import on_a_cluster
+from simulator.cli.options import case_options, take_case
 
 
 @click.command()
@@ -15,17 +15,30 @@ from simulator.cli.options import on_a_cluster
 @click.option("--style", type=click.Choice(("default", "expert")), default="default", show_default=True)
 @click.option("--knob", type=float, help="The peer's main setting; by default the policy's, or the middle of its grid.")
 @click.option(
-    "--copies",
-    type=click.IntRange(1, 1000),
-    default=1,
-    show_default=True,
-    help="Copies of the trace laid over one another.",
-)
-@click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True, help="Seed of jitter and cold starts."
 )
-@on_a_cluster
-@click.option("--joint", is_flag=True, help="Count a request only if the objective per output token was kept as well.")
+@click.option(
+    "--beside",
+    type=(click.Path(path_type=Path), str),
+    multiple=True,
+    metavar="POLICY TRACE",
+    help="Another model on the same nodes (--cluster), with its own policy and traffic; as often as you like.",
+)
+@click.option(
+    "--decode",
+    type=click.Path(path_type=Path),
+    metavar="POLICY",
+    help="Roles: POLICY's replicas compute prompts, this policy's decode them (docs/roles.md).",
+)
+@click.option(
+    "--kv-gigabytes-per-second",
+    "kv_gigabytes_per_s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=25.0,
+    show_default=True,
+    help="With --decode: how fast a prompt's KV cache travels; 25 is a link of 200 Gb/s.",
+)
+@case_options
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("out/run"), show_default=True, help="A new folder."
 )
@@ -38,6 +51,8 @@ def run(policy: Path, trace: str, out: Path, **options: Any) -> None:  # noqa: A
     simulator run mine.yaml monday.csv.gz --cluster nodes.yaml --out out/monday-on-nodes
     simulator run mine.yaml talks.jsonl --routing prefix_aware --out out/talks
     simulator run mine.yaml monday.csv.gz --peer hpa --knob 16 --out out/monday-hpa
+    simulator run mine.yaml monday.csv.gz --cluster nodes.yaml --beside other.yaml tuesday.csv.gz --out out/two
+    simulator run prefill.yaml monday.csv.gz --decode decode.yaml --out out/roles
     simulator report out/monday
     """  # noqa: D301 - click reads the backspace
     from simulator.baselines.peers import PEERS  # noqa: PLC0415
@@ -45,7 +60,7 @@ def run(policy: Path, trace: str, out: Path, **options: Any) -> None:  # noqa: A
 
     if options["peer"] not in PEERS:
         raise click.BadParameter(f"no peer {options['peer']}; there are: {', '.join(PEERS)}", param_hint="--peer")
-    single.run(policy, trace, out, single.Options(**options))
+    single.run(policy, trace, out, single.Options(case=take_case(options), **options))
 
 
 @click.command()

@@ -1,34 +1,11 @@
 """``simulator trace``: what a trace is, and traces made from traces."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-_UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
-
-
-class Duration(click.ParamType):  # type: ignore[type-arg]
-    """A time in seconds, or with a unit: 90, 15m, 2h, 1.5d, 1w."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401
-        """Return seconds, or fail with what can be given."""
-        text = str(value).strip()
-        number, unit_s = (text[:-1], _UNITS_S[text[-1]]) if text[-1:] in _UNITS_S else (text, 1.0)
-        try:
-            seconds = float(number) * unit_s
-        except ValueError:
-            seconds = -1.0
-        if not 0 <= seconds < float("inf"):
-            self.fail(
-                f"{value} is no time; give seconds, or a number with s, m, h, d or w, such as 90, 15m or 1.5d",
-                param,
-                ctx,
-            )
-        return seconds
+from simulator.cli.options import Duration, reading_of, reading_options
 
 
 class Changing(click.ParamType):  # type: ignore[type-arg]
@@ -49,59 +26,6 @@ class Changing(click.ParamType):  # type: ignore[type-arg]
         except ValueError:
             self.fail(f"{value} is no change; give FROM:TO:RATIO, such as 6h:7h:3", param, ctx)
         return Change(start_s=start_s, end_s=end_s, ratio=ratio)
-
-
-F = TypeVar("F", bound=Callable[..., Any])
-_FORMS = ("azure", "burstgpt", "mooncake", "servegen", "prometheus", "journal", "native")
-
-
-def reading_options(command: F) -> F:
-    """Give a command the options that say how a trace is read."""
-    options = (
-        click.option("--form", type=click.Choice(_FORMS), help="The file's form; by default told from the file."),
-        click.option(
-            "--seed",
-            type=click.IntRange(0, 2**32 - 1),
-            default=0,
-            show_default=True,
-            help="Of all that has to be drawn, such as times within a second.",
-        ),
-        click.option(
-            "--lengths",
-            type=click.Path(path_type=Path),
-            metavar="FILE",
-            help="ServeGen's table of lengths; by default the one beside its table of rates.",
-        ),
-        click.option("--policy", metavar="NAMESPACE/NAME", help="Whose entries of a journal, where there are several."),
-        click.option("--model", help="Which model's series of a Prometheus, where there are several."),
-        click.option(
-            "--since",
-            "since_s",
-            type=Duration(),
-            help="How far back a journal or a live Prometheus is read.  [default: all of a journal, 1d]",
-        ),
-        click.option(
-            "--step",
-            "step_s",
-            type=Duration(),
-            default="15",
-            show_default=True,
-            help="How finely a Prometheus is asked.",
-        ),
-        click.option(
-            "--token-file", type=click.Path(path_type=Path), metavar="FILE", help="Bearer token for a Prometheus."
-        ),
-        click.option("--strict", is_flag=True, help="Refuse a file with a line that cannot be read."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def _reading(options: dict[str, Any]) -> Any:  # noqa: ANN401 - imported when a command runs
-    from simulator.traces import Reading  # noqa: PLC0415
-
-    return Reading(**options)
 
 
 @click.group()
@@ -135,7 +59,7 @@ def info(file: str, html: Path | None, output: str, **options: Any) -> None:  # 
     """  # noqa: D301 - click reads the backspace
     from simulator.commands import trace as trace_commands  # noqa: PLC0415 - the plots take seconds to import
 
-    trace_commands.info(file, _reading(options), html=html, as_json=output == "json")
+    trace_commands.info(file, reading_of(options), html=html, as_json=output == "json")
 
 
 @trace.command()
@@ -159,7 +83,7 @@ def convert(file: str, out: Path, **options: Any) -> None:  # noqa: ANN401
     from simulator.commands import inputs  # noqa: PLC0415
     from simulator.commands import trace as trace_commands  # noqa: PLC0415
 
-    trace_commands.write(inputs.read_source(file, _reading(options)), out)
+    trace_commands.write(inputs.read_source(file, reading_of(options)), out)
 
 
 @trace.command()
@@ -218,7 +142,7 @@ def scale(file: str, out: Path, **options: Any) -> None:  # noqa: ANN401
     from simulator.commands import trace as trace_commands  # noqa: PLC0415
 
     scaling = {name: options.pop(name) for name in ("factor", "rate_rps", "jitter_s")}
-    trace_commands.scale(file, out, _reading(options), **scaling)
+    trace_commands.scale(file, out, reading_of(options), **scaling)
 
 
 @trace.command("slice")
@@ -236,4 +160,4 @@ def cut(file: str, out: Path, start_s: float, end_s: float | None, **options: An
     """  # noqa: D301 - click reads the backspace
     from simulator.commands import trace as trace_commands  # noqa: PLC0415
 
-    trace_commands.cut(file, out, _reading(options), start_s=start_s, end_s=end_s)
+    trace_commands.cut(file, out, reading_of(options), start_s=start_s, end_s=end_s)

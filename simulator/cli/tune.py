@@ -5,18 +5,16 @@ from typing import Any
 
 import click
 
-from simulator.cli.options import on_a_cluster
+from simulator.cli.options import case_options, take_case
 
 
 @click.command()
 @click.argument("policy", type=click.Path(path_type=Path))
 @click.option("--trace", required=True, metavar="TRACE", help="A file of requests, or a shipped trace's name.")
 @click.option("--trials", type=click.IntRange(1, 100_000), default=48, show_default=True, help="Settings to try.")
-@click.option("--copies", type=click.IntRange(1, 1000), default=1, show_default=True, help="Copies of the trace.")
 @click.option("--seeds", type=click.IntRange(1, 100), default=2, show_default=True, help="Seeds to take the mean over.")
 @click.option("--seed", type=click.IntRange(0, 2**31), default=1, show_default=True, help="Seed of the search itself.")
-@on_a_cluster
-@click.option("--joint", is_flag=True, help="Count a request only if the objective per output token was kept as well.")
+@case_options
 @click.option("--jobs", type=click.IntRange(1, 1024), help="Cores to use; all of them by default.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted search in --out.")
 @click.option(
@@ -34,4 +32,4 @@ def tune(policy: Path, trace: str, out: Path, **options: Any) -> None:  # noqa: 
     """  # noqa: D301 - click reads the backspace
     from simulator.commands import tune as tuning  # noqa: PLC0415 - the engine's compiler takes seconds to import
 
-    tuning.run(policy, trace, out, tuning.Options(**options))
+    tuning.run(policy, trace, out, tuning.Options(case=take_case(options), **options))

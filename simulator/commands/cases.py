@@ -1,5 +1,6 @@
 """What ``run``, ``compare`` and ``tune`` are asked about, read from files and options before anything runs."""
 
+from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from simulator.experiments.sweep import Case
 from simulator.experiments.trial import promise_of
 from simulator.nodes import clusterfile
 from simulator.nodes.modelled_cluster import ModelledCluster, ModelledClusterError
-from simulator.traces import Trace, Traffic, traffic_of
+from simulator.traces import Reading, Trace, Traffic, traffic_of
 
 MOST_REFUSED = 0.5
 """A larger share of requests that no replica holds is a mistake in the policy, not a result."""
@@ -22,42 +23,45 @@ COLDSTART_S = 120.0
 """The median of cold starts that are drawn as a whole, where no other is given."""
 
 
-def case_of(
-    policy: Path,
-    trace: str,
-    *,
-    copies: int,
-    coldstart_s: float | None,
-    joint: bool,
-    cluster: Path | None,
-    faults: Path | None,
-    routing: Routing,
-) -> Case:
-    """Return the case. ``coldstart_s`` None is what the cluster says, else the usual one.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseOptions:
+    """The options that ``run``, ``compare`` and ``tune`` share. ``coldstart_s`` None is what the cluster says."""
+
+    copies: int
+    coldstart_s: float | None
+    joint: bool
+    cluster: Path | None = None
+    faults: Path | None = None
+    routing: Routing = "least_outstanding"
+    reading: Reading = Reading()  # noqa: RUF009 - it is frozen
+
+
+def case_of(policy: Path, trace: str, options: CaseOptions) -> Case:
+    """Return the case.
 
     Raises:
         click.ClickException: an input is missing or wrong; the message says what to do.
     """
     found = inputs.read_policy(policy)
     with inputs.told_errors():
-        nodes = None if cluster is None else clusterfile.read(cluster)
-    requests = inputs.read_requests(trace)
-    start_s = _coldstart_s(found, nodes, coldstart_s)
+        nodes = None if options.cluster is None else clusterfile.read(options.cluster)
+    requests = inputs.read_requests(trace, options.reading)
+    start_s = _coldstart_s(found, nodes, options.coldstart_s)
     _refuse_too_small(found, requests)
     return Case(
         policy=found,
         trace=requests,
-        copies=copies,
+        copies=options.copies,
         coldstart_s=start_s,
-        promise=promise_of(found.spec, joint=joint),
+        promise=promise_of(found.spec, joint=options.joint),
         price_usd_per_hour=inputs.price_usd_per_hour(found.spec),
         cluster=nodes,
         faults=inputs.read_faults(
-            faults,
+            options.faults,
             span_s=requests.span_s,
             groups=None if nodes is None else [group.name for group in nodes.groups],
         ),
-        routing=routing,
+        routing=options.routing,
     )
 
 

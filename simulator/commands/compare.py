@@ -11,9 +11,8 @@ from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColum
 from rich.table import Table
 
 from simulator.baselines.peers import PEERS
-from simulator.cluster import Routing
 from simulator.commands import inputs
-from simulator.commands.cases import case_of
+from simulator.commands.cases import CaseOptions, case_of
 from simulator.experiments.provenance import write_json
 from simulator.experiments.sweep import WANTED, Case, Row, carried, evaluator, point_of, swept
 from simulator.pages import compare_report
@@ -23,15 +22,10 @@ from simulator.pages import compare_report
 class Options:
     """The options of the command."""
 
+    case: CaseOptions
     peers: tuple[str, ...]
-    copies: int
     seeds: int
-    coldstart_s: float | None
-    joint: bool
     jobs: int | None
-    faults: Path | None = None
-    cluster: Path | None = None
-    routing: Routing = "least_outstanding"
 
 
 def compare(policy: Path, trace: str, carry_over: str | None, out: Path, options: Options) -> None:
@@ -40,8 +34,8 @@ def compare(policy: Path, trace: str, carry_over: str | None, out: Path, options
     Raises:
         click.ClickException: an input is missing or wrong, or the folder is there already; the message says what to do.
     """
-    case = _case(policy, trace, options)
-    other = None if carry_over is None else _case(policy, carry_over, options)
+    case = case_of(policy, trace, options.case)
+    other = None if carry_over is None else case_of(policy, carry_over, options.case)
     folder = inputs.new_folder(out)
     try:
         _compared(folder, case, other, options)
@@ -64,13 +58,6 @@ def _compared(folder: Path, case: Case, other: Case | None, options: Options) ->
     compare_report.write_html(folder / "comparison.html", case, rows, seeds=len(seeds))
     console.print(f"picture: {(folder / 'comparison.html').resolve()}", soft_wrap=True, markup=False)
     console.print(f"results: {(folder / 'comparison.json').resolve()}", soft_wrap=True, markup=False)
-
-
-def _case(policy: Path, trace: str, options: Options) -> Case:
-    return case_of(
-        policy, trace, copies=options.copies, coldstart_s=options.coldstart_s, joint=options.joint,
-        cluster=options.cluster, faults=options.faults, routing=options.routing,
-    )  # fmt: skip
 
 
 def _rows(console: Console, case: Case, seeds: Sequence[int], options: Options) -> list[Row]:

@@ -65,13 +65,13 @@ IN_MEMORY_MOST = 2_000_000
 """A trace of no more requests is read once and kept; a longer one is read anew, piece by piece, in every run."""
 
 
-def read_requests(name_or_path: str) -> Trace | Traffic:
+def read_requests(name_or_path: str, reading: Reading | None = None) -> Trace | Traffic:
     """Return the requests of a shipped trace or of a file: in memory, or, where they are many, as traffic.
 
     Raises:
         click.ClickException: there is none, it cannot be used, or it is too short.
     """
-    source = read_source(name_or_path)
+    source = read_source(name_or_path, reading)
     for note in source.notes:
         click.echo(f"{name_or_path}: {note}", err=True)
     if source.traffic.span_s < SHORTEST_S:

@@ -3,38 +3,35 @@
 A run's folder holds ``run.json`` (what it follows from and what it came to), ``journal.jsonl.gz`` (every tick: what was
 seen, what was decided and why, what came of it), and ``policy.yaml`` and ``cluster.yaml`` as they were; with nodes also
 ``starts.csv``, why each start took what it took. It appears whole or not at all, and the same (trace, policy, cluster,
-seed, versions) give the same bytes.
+seed, versions) give the same bytes. Of several pools, each but the first has a folder of its own in that of the first,
+named after its policy, with the same files.
 """
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from autoscaler.core.policy import ScalingPolicy
-from autoscaler.footprint.ledger import AcceleratorState, apportion
 from autoscaler.journal import Entry
-from autoscaler.report import report as journal_report
 from simulator import journalfile
 from simulator.baselines.peers import PEERS, Style
-from simulator.cluster import Routing
 from simulator.commands import inputs
-from simulator.commands.cases import case_of
-from simulator.experiments.outcomes import Outcomes
+from simulator.commands.cases import CaseOptions, case_of
 from simulator.experiments.provenance import cluster_json, faults_json, trace_digest, versions, write_json
-from simulator.experiments.sweep import Case, scenario_of
-from simulator.experiments.trial import Result, run_trial
+from simulator.experiments.roles import beside_scenarios, role_scenarios, transfer_of
+from simulator.experiments.sweep import Case
+from simulator.experiments.trial import Part, Result, run_beside, run_roles
 from simulator.nodes import placedstarts
-from simulator.nodes.placedstarts import PlacedStart
-from simulator.pages import run_report
-from simulator.pages.tables import dollars, seconds
+from simulator.pages import run_report, run_tables
+from simulator.run import Contender, Scenario
 
 JOURNAL, FACTS, POLICY = "journal.jsonl.gz", "run.json", "policy.yaml"
 CLUSTER, FAULTS, STARTS = "cluster.yaml", "faults.yaml", "starts.csv"
@@ -44,83 +41,178 @@ CLUSTER, FAULTS, STARTS = "cluster.yaml", "faults.yaml", "starts.csv"
 class Options:
     """The options of ``simulator run``. ``knob`` None is the policy's own quantile, or the middle of a peer's grid."""
 
+    case: CaseOptions
     peer: str
     style: str
     knob: float | None
-    copies: int
     seed: int
-    coldstart_s: float | None
-    joint: bool
-    faults: Path | None = None
-    cluster: Path | None = None
-    routing: Routing = "least_outstanding"
+    beside: tuple[tuple[Path, str], ...] = ()
+    decode: Path | None = None
+    kv_gigabytes_per_s: float = 25.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """One pool of the run: whose policy scales it on what; all but the first have a folder in that of the first."""
+
+    policy_file: Path
+    case: Case
+    scenario: Scenario
+    peer: str
+    style: Style
+    knob: float
+    role: str | None = None
+
+    @property
+    def place(self) -> str:
+        """Its folder within the run's."""
+        return self.scenario.name
+
+    def contender(self) -> Contender[Any, Any]:
+        """Who scales it."""
+        return PEERS[self.peer].contender(self.scenario, self.case.policy.spec, self.knob, self.style)
 
 
 def run(policy: Path, trace: str, out: Path, options: Options) -> None:
-    """Run one contender, keep its folder, and print what it came to.
+    """Run one contender, or one for each of several pools, keep the folder, and print what it came to.
 
     Raises:
         click.ClickException: an input is missing or wrong, or the folder is there already; the message says what to do.
     """
-    case = case_of(
-        policy, trace, copies=options.copies, coldstart_s=options.coldstart_s, joint=options.joint,
-        cluster=options.cluster, faults=options.faults, routing=options.routing,
-    )  # fmt: skip
     _refuse_odd_knob(options)
+    pools = _pools(policy, trace, options)
     folder = inputs.new_folder(out)
     try:
-        result = _kept(folder, policy, case, options)
+        results = _kept(folder, pools, options)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     console = Console()
-    for table in _tables(result, folder, case):
-        console.print(table)
-        console.print()
-    console.print(f"kept in {folder.resolve()}; as a page: simulator report {folder}", soft_wrap=True, markup=False)
+    for pool, result, place in zip(pools, results, _folders(folder, pools), strict=True):
+        for table in run_tables.tables(result, place / JOURNAL, pool.case, role=pool.role):
+            console.print(table)
+            console.print()
+        console.print(f"kept in {place.resolve()}; as a page: simulator report {place}", soft_wrap=True, markup=False)
 
 
-def _kept(folder: Path, policy: Path, case: Case, options: Options) -> Result:
-    """Run, writing the journal as it grows, then the facts."""
-    scenario, peer = scenario_of(case, options.seed), PEERS[options.peer]
-    knob = options.knob if options.knob is not None else _usual(case.policy, options.peer)
-    contender = peer.contender(scenario, case.policy.spec, knob, Style(options.style))
-    with _progress() as progress, journalfile.writer(folder / JOURNAL) as write:
-        task = progress.add_task(contender.name, total=1.0)
-        result = run_trial(
-            scenario,
-            contender,
-            case.promise,
-            price_usd_per_hour=case.price_usd_per_hour,
-            on_entry=write,
-            on_share=lambda share: progress.update(task, completed=share),
+def _pools(policy: Path, trace: str, options: Options) -> tuple[Pool, ...]:
+    if options.decode is not None and options.beside:
+        raise click.ClickException("--decode and --beside do not go together; leave one of them out")
+    case = case_of(policy, trace, options.case)
+    if options.decode is not None:
+        decode = case_of(options.decode, trace, options.case)
+        _refuse_same_names((case, decode))
+        # The prefill policy promises when the first token comes, the decode policy how fast the others do.
+        case = replace(case, promise=replace(case.promise, tpot_s=decode.promise.tpot_s))
+        sends, receives = role_scenarios(case, decode, options.seed)
+        return (
+            _pool(policy, case, sends, options, role="prefill"),
+            _pool(options.decode, decode, receives, options, role="decode"),
         )
-    shutil.copyfile(policy, folder / POLICY)
+    if options.beside and options.case.cluster is None:
+        raise click.ClickException("--beside needs nodes that the models share; give them by --cluster")
+    others = tuple(case_of(other, requests, options.case) for other, requests in options.beside)
+    files = (policy, *(other for other, _ in options.beside))
+    _refuse_same_names((case, *others))
+    scenarios = beside_scenarios((case, *others), options.seed)
+    return tuple(
+        _pool(file, each, scenario, options)
+        for file, each, scenario in zip(files, (case, *others), scenarios, strict=True)
+    )
+
+
+def _pool(file: Path, case: Case, scenario: Scenario, options: Options, role: str | None = None) -> Pool:
+    knob = options.knob if options.knob is not None else _usual(case.policy, options.peer)
+    return Pool(
+        policy_file=file, case=case, scenario=scenario, peer=options.peer, style=Style(options.style), knob=knob,
+        role=role,
+    )  # fmt: skip
+
+
+def _refuse_same_names(cases: Sequence[Case]) -> None:
+    names = [case.policy.metadata.name for case in cases]
+    for name in names:
+        if names.count(name) > 1:
+            raise click.ClickException(f"two policies are called {name}; give each its own metadata.name")
+
+
+def _folders(folder: Path, pools: Sequence[Pool]) -> list[Path]:
+    return [folder, *(folder / pool.place for pool in pools[1:])]
+
+
+def _kept(folder: Path, pools: Sequence[Pool], options: Options) -> list[Result]:
+    """Run, writing the journals as they grow, then the facts."""
+    folders = _folders(folder, pools)
+    with _progress() as progress, ExitStack() as journals:
+        task = progress.add_task(", ".join(pool.contender().name for pool in pools), total=1.0)
+        parts = []
+        for pool, place in zip(pools, folders, strict=True):
+            place.mkdir(exist_ok=True)
+            parts.append(
+                Part(
+                    scenario=pool.scenario,
+                    contender=pool.contender(),
+                    promise=pool.case.promise,
+                    price_usd_per_hour=pool.case.price_usd_per_hour,
+                    on_entry=journals.enter_context(journalfile.writer(place / JOURNAL)),
+                )
+            )
+        results = _run(pools, parts, options, on_share=lambda share: progress.update(task, completed=share))
+    for pool, part, result, place in zip(pools, parts, results, folders, strict=True):
+        _keep_inputs(place, pool, result, options.case)
+        write_json(place / FACTS, _facts(pool, part, result) | _relation(pool, pools))
+    return results
+
+
+def _run(
+    pools: Sequence[Pool], parts: Sequence[Part], options: Options, on_share: Callable[[float], object]
+) -> list[Result]:
+    if options.decode is None:
+        return run_beside(parts, on_share=on_share)
+    transfer = transfer_of(pools[0].case.policy.spec, options.kv_gigabytes_per_s)
+    return run_roles(parts[0], parts[1], transfer, on_share=on_share)
+
+
+def _keep_inputs(folder: Path, pool: Pool, result: Result, options: CaseOptions) -> None:
+    shutil.copyfile(pool.policy_file, folder / POLICY)
     if options.cluster is not None:
         shutil.copyfile(options.cluster, folder / CLUSTER)
         placedstarts.write_csv(folder / STARTS, result.starts)
     if options.faults is not None:
         shutil.copyfile(options.faults, folder / FAULTS)
+
+
+def _facts(pool: Pool, part: Part, result: Result) -> dict[str, Any]:
+    case, scenario = pool.case, pool.scenario
     facts: dict[str, Any] = {
         "trace": {"name": scenario.trace.name, "digest": trace_digest(scenario.trace), "span_s": scenario.trace.span_s},
-        "policy_digest": contender.digest,
-        "peer": {"name": options.peer, "style": options.style, "knob": knob, "upstream": peer.upstream},
-        "seed": options.seed,
+        "policy_digest": part.contender.digest,
+        "peer": {
+            "name": pool.peer, "style": pool.style.value, "knob": pool.knob, "upstream": PEERS[pool.peer].upstream,
+        },
+        "seed": scenario.seed,
         "coldstart_s": case.coldstart_s,
         "routing": case.routing,
         "promise": asdict(case.promise),
         "versions": versions(),
         "result": result.as_json(),
-        **cluster_json(case.cluster),
+        **cluster_json(scenario.cluster),
         **faults_json(case.faults),
-    }
+    }  # fmt: skip
     if case.faults is not None:
         facts["faults"]["occurrences"] = [
             {"fault": one.fault.fault.value, "begins_s": max(0.0, one.begins_s), "ends_s": one.ends_s}
             for one in scenario.occurrences()
         ]
-    write_json(folder / FACTS, facts)
-    return result
+    return facts
+
+
+def _relation(pool: Pool, pools: Sequence[Pool]) -> dict[str, Any]:
+    """What a pool's facts say of the others; nothing where there are none."""
+    others = [other.place for other in pools if other is not pool]
+    if not others:
+        return {}
+    return {"beside": others} if pool.role is None else {"role": pool.role, "with": others}
 
 
 def _refuse_odd_knob(options: Options) -> None:
@@ -143,73 +235,6 @@ def _usual(policy: ScalingPolicy, peer: str) -> float:
 def _progress() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     return Progress(*columns, console=Console(stderr=True), transient=True)
-
-
-def _tables(result: Result, folder: Path, case: Case) -> Iterator[Table]:
-    found = result.outcomes
-    facts = Table(title=f"{result.contender}: {case.trace.name}", title_justify="left", box=None, show_header=False)
-    facts.add_column(style="dim")
-    facts.add_column()
-    for label, value in (
-        ("requests scored", f"{found.requests:,} ({_not_served(found)})"),
-        ("in time", f"{found.attainment:.3%} (first token alone {found.ttft_attainment:.3%})"),
-        ("TTFT p50, p95, p99", ", ".join(seconds(v) for v in (found.ttft_p50_s, found.ttft_p95_s, found.ttft_p99_s))),
-        ("TPOT p50, p95, p99", ", ".join(map(_milliseconds, (found.tpot_p50_s, found.tpot_p95_s, found.tpot_p99_s)))),
-        ("accelerator-hours", f"{result.accelerator_hours:.2f}"),
-        ("dollars", dollars(result.cost_usd)),
-        *_paid(result),
-        ("cold starts", f"{result.coldstarts} (at most {result.peak_replicas} replicas at a time)"),
-        ("changes of the target", str(result.moves)),
-    ):  # fmt: skip
-        facts.add_row(label, value)
-    yield facts
-    ledger = journal_report(journalfile.read(folder / JOURNAL), case.policy.spec, case.price_usd_per_hour).ledger
-    # No signal tells of a replica that sleeps, so what it holds is not in the journal; the nodes know it.
-    asleep_ms = round(result.paid.asleep_accelerator_hours * 3_600_000) if result.paid else 0
-    held_ms = {**ledger.ms, AcceleratorState.ASLEEP: asleep_ms} if asleep_ms else ledger.ms
-    footprint = Table(title="accelerator-seconds by state, from the journal", title_justify="left", box=None)
-    parts = apportion(list(held_ms.values()), 1000)
-    for state in held_ms:
-        footprint.add_column(state.value, justify="right")
-    footprint.add_column("held", justify="right")
-    footprint.add_row(*map(str, parts), str(sum(parts)))
-    yield footprint
-    if result.starts:
-        yield _starts(result.starts)
-
-
-def _starts(starts: Iterable[PlacedStart]) -> Table:
-    table = Table(title="starts on nodes", title_justify="left", box=None)
-    for name in ("room", "image", "weights from"):
-        table.add_column(name)
-    for name in ("starts", "median s", "longest s"):
-        table.add_column(name, justify="right")
-    for way in placedstarts.ways(starts):
-        counts = (f"{way.starts:,}", f"{way.median_s:.1f}", f"{way.longest_s:.1f}")
-        table.add_row(way.room, way.image or "-", way.weights or "-", *counts)
-    return table
-
-
-def _paid(result: Result) -> Iterator[tuple[str, str]]:
-    """What nodes hold while no replica runs on them is paid too."""
-    if result.paid is not None:
-        yield (
-            "accelerator-hours of the nodes",
-            f"{result.paid.accelerator_hours:.2f} ({result.paid.nodes} nodes in all)",
-        )
-        yield "dollars of the nodes", dollars(result.paid.usd)
-        if result.paid.asleep_hours:
-            held = result.paid.asleep_accelerator_hours
-            yield "replica-hours asleep", f"{result.paid.asleep_hours:.2f} ({held:.2f} accelerator-hours held in them)"
-
-
-def _not_served(found: Outcomes) -> str:
-    lost = f", {found.lost:,} lost in crashes" if found.lost else ""
-    return f"{found.refused:,} refused{lost}, {found.unfinished:,} unfinished"
-
-
-def _milliseconds(value_s: float | None) -> str:
-    return "unknown" if value_s is None else f"{value_s * 1000:.1f} ms"
 
 
 def report(folder: Path, out: Path | None) -> None:

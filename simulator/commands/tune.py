@@ -21,9 +21,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from ruamel.yaml import YAML
 
-from simulator.cluster import Routing
 from simulator.commands import inputs
-from simulator.commands.cases import case_of
+from simulator.commands.cases import CaseOptions, case_of
 from simulator.experiments import search as tune
 from simulator.experiments.provenance import cluster_json, faults_json, trace_digest, versions, write_json
 from simulator.experiments.sweep import Case
@@ -36,17 +35,12 @@ STUDY, POLICY, EVIDENCE, TASK = "study.log", "policy.yaml", "evidence.json", "ta
 class Options:
     """The options of ``simulator tune``."""
 
+    case: CaseOptions
     trials: int
-    copies: int
     seeds: int
     seed: int
-    coldstart_s: float | None
-    joint: bool
     jobs: int | None
     resume: bool
-    faults: Path | None = None
-    cluster: Path | None = None
-    routing: Routing = "least_outstanding"
 
 
 def run(policy: Path, trace: str, out: Path, options: Options) -> None:
@@ -55,10 +49,7 @@ def run(policy: Path, trace: str, out: Path, options: Options) -> None:
     Raises:
         click.ClickException: an input is missing or wrong, the folder is there already, or none that could be resumed.
     """
-    case = case_of(
-        policy, trace, copies=options.copies, coldstart_s=options.coldstart_s, joint=options.joint,
-        cluster=options.cluster, faults=options.faults, routing=options.routing,
-    )  # fmt: skip
+    case = case_of(policy, trace, options.case)
     train, test = tune.split(case)
     folder = _folder(out, _task(case, options), resume=options.resume)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -88,12 +79,12 @@ def _task(case: Case, options: Options) -> dict[str, Any]:
     return {
         "trace": trace_digest(case.trace),
         "policy": case.policy.spec.model_dump(mode="json", by_alias=True),
-        "copies": options.copies,
+        "copies": options.case.copies,
         "seeds": options.seeds,
         "seed": options.seed,
         "coldstart_s": case.coldstart_s,
         "routing": case.routing,
-        "joint": options.joint,
+        "joint": options.case.joint,
         **faults_json(case.faults),
         **cluster_json(case.cluster),
     }

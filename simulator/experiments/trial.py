@@ -119,7 +119,7 @@ def run_roles(
 ) -> list[Result]:
     """Run one model in two roles; both results tell the same outcomes, which are those that its senders see.
 
-    They are held against what ``prefill`` promises, from the arrival at its gateway on.
+    They are held against the promise of ``prefill``, from the arrival at its gateway on.
     """
     opening_s = min(opening_s, prefill.scenario.trace.span_s / 2)
     tally = RequestTally(prefill.promise, since_s=opening_s)

@@ -1,8 +1,8 @@
 """Other models on the same nodes: replicas that come and go by a plan, and take room that the scaled model then lacks.
 
 A neighbor has no traffic and no autoscaler, so simulating it costs next to nothing; what it takes and gives back, pulls
-and caches is as of any other replica. Two models with traffic of their own are two ``SimulatedWorld`` on the same
-``SharedNodes``.
+and caches is as of any other replica. Models with traffic of their own are run beside one another instead
+(``experiments.trial.run_beside``).
 """
 
 from dataclasses import dataclass

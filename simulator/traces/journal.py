@@ -60,9 +60,7 @@ def store_starts(place: str, policy: str | None) -> tuple[Start, ...]:
         raise TraceError(str(error)) from None
 
 
-def _policy(
-    place: str, known: tuple[str, ...], wanted: str | None, *, choice: str = "simulator trace convert --policy"
-) -> str:
+def _policy(place: str, known: tuple[str, ...], wanted: str | None, *, choice: str = "--journal-policy") -> str:
     names = ", ".join(known)
     if wanted is None and len(known) == 1:
         return known[0]

@@ -39,7 +39,7 @@ def open_journal(given: Input, reading: Reading) -> Source:
         TraceError: it cannot be read, or has too little in it.
     """
     if given.path is None or head(given.place, given.path).startswith(SQLITE_MAGIC):
-        entries = store_entries(given.place, reading.policy, reading.since_s)
+        entries = store_entries(given.place, reading.whose, reading.since_s)
     else:
         entries = file_entries(given.place, given.local(), reading.since_s)
     return _source("journal", given, counted_entries(given.place, entries), reading.seed)

@@ -18,7 +18,7 @@ class Reading:
     """Of whatever has to be drawn: times within a second, requests of a rate."""
     lengths: Path | None = None
     """ServeGen's table of lengths; by default the one beside its table of rates."""
-    policy: str | None = None
+    whose: str | None = None
     """Whose entries of a journal, as namespace/name; not needed where there is one policy."""
     model: str | None = None
     """Which model's series of a Prometheus; not needed where there is one."""

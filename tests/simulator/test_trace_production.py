@@ -262,13 +262,13 @@ def test_a_store_is_read_like_a_file_and_by_policy(tmp_path: Path) -> None:
     one, other = open_trace(store), open_trace(path)
     assert (one.form, one.requests, one.notes) == ("journal", other.requests, other.notes)
     assert np.array_equal(in_memory(one.traffic).arrival_s, in_memory(other.traffic).arrival_s)
-    by_url = open_trace(f"sqlite:///{store}", Reading(policy="prod/chat", since_s=300.0))
+    by_url = open_trace(f"sqlite:///{store}", Reading(whose="prod/chat", since_s=300.0))
     assert by_url.traffic.span_s <= 330.0
     assert by_url.requests is not None
     assert one.requests is not None
     assert 0 < by_url.requests < one.requests
     with pytest.raises(TraceError, match="no entry of policy prod/none; there are: prod/chat"):
-        open_trace(store, Reading(policy="prod/none"))
+        open_trace(store, Reading(whose="prod/none"))
 
 
 def test_a_store_that_tells_no_tokens_says_so(tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_a_store_that_tells_no_tokens_says_so(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match=r"entries of 2 policies \(prod/a, prod/b\); choose one by .* --policy"):
         open_trace(store)
     with pytest.raises(TraceError, match="no two samples of prompt tokens; export a counter"):
-        open_trace(store, Reading(policy="prod/a"))
+        open_trace(store, Reading(whose="prod/a"))
 
 
 def test_a_damaged_journal_is_one_sentence(tmp_path: Path) -> None:

@@ -1,0 +1,95 @@
+"""What a run came to, as tables for the terminal."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from rich.table import Table
+
+from autoscaler.footprint.ledger import AcceleratorState, apportion
+from autoscaler.report import report as journal_report
+from simulator import journalfile
+from simulator.experiments.outcomes import Outcomes
+from simulator.experiments.sweep import Case
+from simulator.experiments.trial import Result
+from simulator.nodes import placedstarts
+from simulator.nodes.placedstarts import PlacedStart
+from simulator.pages.tables import dollars, seconds
+
+
+def tables(result: Result, journal: Path, case: Case, *, role: str | None = None) -> Iterator[Table]:
+    """Yield what a run came to: the requests, the cost, accelerator-seconds by state, and the starts on nodes.
+
+    Of a model in two roles the requests are told once, with the first of them.
+    """
+    found = result.outcomes
+    part = "" if role is None else f", {role}"
+    title = f"{result.contender}{part}: {case.trace.name}"
+    facts = Table(title=title, title_justify="left", box=None, show_header=False)
+    facts.add_column(style="dim")
+    facts.add_column()
+    for label, value in (
+        *(() if role == "decode" else _requests(found)),
+        ("accelerator-hours", f"{result.accelerator_hours:.2f}"),
+        ("dollars", dollars(result.cost_usd)),
+        *_paid(result),
+        ("cold starts", f"{result.coldstarts} (at most {result.peak_replicas} replicas at a time)"),
+        ("changes of the target", str(result.moves)),
+    ):  # fmt: skip
+        facts.add_row(label, value)
+    yield facts
+    ledger = journal_report(journalfile.read(journal), case.policy.spec, case.price_usd_per_hour).ledger
+    # No signal tells of a replica that sleeps, so what it holds is not in the journal; the nodes know it.
+    asleep_ms = round(result.paid.asleep_accelerator_hours * 3_600_000) if result.paid else 0
+    held_ms = {**ledger.ms, AcceleratorState.ASLEEP: asleep_ms} if asleep_ms else ledger.ms
+    footprint = Table(title="accelerator-seconds by state, from the journal", title_justify="left", box=None)
+    parts = apportion(list(held_ms.values()), 1000)
+    for state in held_ms:
+        footprint.add_column(state.value, justify="right")
+    footprint.add_column("held", justify="right")
+    footprint.add_row(*map(str, parts), str(sum(parts)))
+    yield footprint
+    if result.starts:
+        yield _starts(result.starts)
+
+
+def _requests(found: Outcomes) -> Iterator[tuple[str, str]]:
+    yield from (
+        ("requests scored", f"{found.requests:,} ({_not_served(found)})"),
+        ("in time", f"{found.attainment:.3%} (first token alone {found.ttft_attainment:.3%})"),
+        ("TTFT p50, p95, p99", ", ".join(seconds(v) for v in (found.ttft_p50_s, found.ttft_p95_s, found.ttft_p99_s))),
+        ("TPOT p50, p95, p99", ", ".join(map(_milliseconds, (found.tpot_p50_s, found.tpot_p95_s, found.tpot_p99_s)))),
+    )
+
+
+def _starts(starts: Iterable[PlacedStart]) -> Table:
+    table = Table(title="starts on nodes", title_justify="left", box=None)
+    for name in ("room", "image", "weights from"):
+        table.add_column(name)
+    for name in ("starts", "median s", "longest s"):
+        table.add_column(name, justify="right")
+    for way in placedstarts.ways(starts):
+        counts = (f"{way.starts:,}", f"{way.median_s:.1f}", f"{way.longest_s:.1f}")
+        table.add_row(way.room, way.image or "-", way.weights or "-", *counts)
+    return table
+
+
+def _paid(result: Result) -> Iterator[tuple[str, str]]:
+    """What nodes hold while no replica runs on them is paid too."""
+    if result.paid is not None:
+        yield (
+            "accelerator-hours of the nodes",
+            f"{result.paid.accelerator_hours:.2f} ({result.paid.nodes} nodes in all)",
+        )
+        yield "dollars of the nodes", dollars(result.paid.usd)
+        if result.paid.asleep_hours:
+            held = result.paid.asleep_accelerator_hours
+            yield "replica-hours asleep", f"{result.paid.asleep_hours:.2f} ({held:.2f} accelerator-hours held in them)"
+
+
+def _not_served(found: Outcomes) -> str:
+    lost = f", {found.lost:,} lost in crashes" if found.lost else ""
+    return f"{found.refused:,} refused{lost}, {found.unfinished:,} unfinished"
+
+
+def _milliseconds(value_s: float | None) -> str:
+    return "unknown" if value_s is None else f"{value_s * 1000:.1f} ms"
