@@ -278,7 +278,7 @@ def test_a_store_that_tells_no_tokens_says_so(tmp_path: Path) -> None:
         for name in ("prod/a", "prod/b"):
             for entry in story(name):
                 opened.record(entry, None, spec())
-    with pytest.raises(TraceError, match=r"entries of 2 policies \(prod/a, prod/b\); choose one by .* --policy"):
+    with pytest.raises(TraceError, match=r"entries of 2 policies \(prod/a, prod/b\); choose one by --journal-policy"):
         open_trace(store)
     with pytest.raises(TraceError, match="no two samples of prompt tokens; export a counter"):
         open_trace(store, Reading(whose="prod/a"))
