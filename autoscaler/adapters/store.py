@@ -195,10 +195,11 @@ class Store:
         rows = self._rows(select(func.min(entries.c.at_ms).label("at_ms")).where(entries.c.policy == policy))
         return None if rows[0].at_ms is None else float(rows[0].at_ms / 1000)
 
-    def ledger_from(self) -> float | None:
-        """Return the instant at which the ledger begins; None while it is empty."""
-        rows = self._rows(select(func.min(ledger.c.bucket_ms).label("at_ms")))
-        return None if rows[0].at_ms is None else float(rows[0].at_ms / 1000)
+    def ledger_span(self) -> tuple[float, float] | None:
+        """Return from when to when the ledger reaches; None while it is empty."""
+        first, last = func.min(ledger.c.bucket_ms), func.max(ledger.c.bucket_ms + ledger.c.length_ms)
+        ends = self._rows(select(first.label("first_ms"), last.label("last_ms")))[0]
+        return None if ends.first_ms is None else (ends.first_ms / 1000, ends.last_ms / 1000)
 
     def moves(
         self, policy: str, *, since: float | None = None, until: float | None = None, limit: int | None = None

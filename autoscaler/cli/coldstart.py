@@ -12,7 +12,20 @@ from rich.text import Text
 from autoscaler.adapters.store import Store
 from autoscaler.cli.explain import newest_entry
 from autoscaler.cli.reading import output_option, policy_in, reading, store_option
-from autoscaler.cli.tables import ago, bar, bins, heading, iso, number, seconds, show, show_json, table
+from autoscaler.cli.tables import (
+    ago,
+    bar,
+    bins,
+    counted,
+    heading,
+    instant,
+    iso,
+    number,
+    seconds,
+    show,
+    show_json,
+    table,
+)
 from autoscaler.core.coldstart import ColdStartMemory, initial, predict, stuck, update
 from autoscaler.core.plan import Memory
 from autoscaler.core.signals import Replica, ReplicaState
@@ -80,8 +93,10 @@ def _believed(store: Store, entry: Entry, starts: tuple[Start, ...]) -> ColdStar
 
 
 def _page(name: str, entry: Entry, starts: tuple[Start, ...], believed: ColdStartMemory | None) -> list[RenderableType]:
-    samples = f"{len(starts)} cold start{'' if len(starts) == 1 else 's'} in the store"
-    parts: list[RenderableType] = [heading(name, f"{samples}; as of {ago(entry.at, time.time())}")]
+    newest = "the newest " if len(starts) == SAMPLES_READ else ""
+    samples = f"{newest}{counted(len(starts), 'cold start')} in the store"
+    as_of = f"as of {instant(entry.at)} UTC, {ago(entry.at, time.time())}"
+    parts: list[RenderableType] = [heading(name, f"{samples}; {as_of}")]
     if believed is not None:
         parts.append(_posterior(believed))
     if starts:
@@ -98,20 +113,28 @@ def _page(name: str, entry: Entry, starts: tuple[Start, ...], believed: ColdStar
 
 def _posterior(believed: ColdStartMemory) -> RenderableType:
     estimate = believed.estimate
-    made = table("The next start", "", "time", "", numbers=["time"])
-    made.show_header = False
-    made.add_row("half come within (p50)", seconds(estimate.p50_s), "holds, backlog and economics use it")
-    made.add_row("three of four within (p75)", seconds(estimate.p75_s), "sets the horizon of the forecast")
+    made = table("The next start", "from order to Ready", "time", "what for", numbers=["time"])
+    made.add_row("half come within (p50)", seconds(estimate.p50_s), "the holds, the backlog and the economics")
+    made.add_row("three of four within (p75)", seconds(estimate.p75_s), "the horizon of the forecast")
     made.add_row("nine of ten within (p90)", seconds(estimate.p90_s), "")
-    made.add_row("stuck beyond", seconds(estimate.stuck_after_s), "")
+    made.add_row("stuck beyond", seconds(estimate.stuck_after_s), "an older one is not waited for")
     prior = f"prior median {seconds(believed.prior_s)}"
-    said = f"{estimate.samples} measured, {estimate.censored} under way counted; {prior}"
+    under_way = f"{estimate.censored or 'none'} under way"
+    said = f"{counted(estimate.samples, 'start')} measured and {under_way}; {prior}"
     learnt = f"Learnt from {said if estimate.samples or estimate.censored else f'nothing yet: {prior}'}."
     return Group(made, Text(learnt, style="dim"))
 
 
 def _phases(starts: tuple[Start, ...]) -> Table:
-    made = table("Phases, as measured", "phase", "p50", "p95", "samples", "", numbers=["p50", "p95", "samples"])
+    made = table(
+        "Phases, as measured",
+        "phase",
+        "p50",
+        "p95",
+        "samples",
+        "p50, share of the whole",
+        numbers=["p50", "p95", "samples"],
+    )
     total = quantile([start.coldstart_s for start in starts], 0.5) or 1.0
     for label, length in PHASES:
         lengths = [value for start in starts if (value := length(start)) is not None]
@@ -122,7 +145,7 @@ def _phases(starts: tuple[Start, ...]) -> Table:
 
 
 def _distribution(starts: tuple[Start, ...]) -> Table:
-    made = table("From order to first Ready", "seconds", "starts", "", numbers=["seconds", "starts"])
+    made = table("From order to first Ready", "seconds", "starts", "how often", numbers=["seconds", "starts"])
     found = bins([start.coldstart_s for start in starts])
     most = max(n for _, _, n in found)
     for low, high, n in found:
@@ -145,7 +168,7 @@ def _reached(replica: Replica) -> str:
 
 
 def _waiting(replicas: list[Replica], at: float, believed: ColdStartMemory | None) -> Table:
-    made = table("Under way", "pod", "age", "reached", "", numbers=["age"])
+    made = table("Under way", "pod", "age", "reached", "note", numbers=["age"])
     hanging = set() if believed is None else {replica.uid for replica in stuck(believed, replicas, at)}
     for replica in replicas:
         is_stuck = replica.uid in hanging

@@ -10,9 +10,23 @@ from rich.table import Table
 from rich.text import Text
 
 from autoscaler.adapters.store import Store
-from autoscaler.cli.number_words import order, words
+from autoscaler.cli.number_words import Said, said
 from autoscaler.cli.reading import Instant, output_option, policy_in, reading, store_option
-from autoscaler.cli.tables import ago, count, fits, gist, heading, instant, iso, number, seconds, show, show_json, table
+from autoscaler.cli.tables import (
+    ago,
+    count,
+    counted,
+    fits,
+    gist,
+    heading,
+    instant,
+    iso,
+    number,
+    seconds,
+    show,
+    show_json,
+    table,
+)
 from autoscaler.core.decision import Decision, Why
 from autoscaler.core.policy import PolicySpec
 from autoscaler.core.signals import Replica, ReplicaState
@@ -21,6 +35,8 @@ from autoscaler.report import Move
 
 MOVES_SHOWN = 5
 NOT_READY_SHOWN = 8
+# A tick may be late and one may be lost; after four of them something is wrong.
+SILENT_TICKS = 4
 
 EXAMPLES = """\b
 Examples:
@@ -41,20 +57,48 @@ def explain(policy: str, url: str, at: float | None, last: int | None, output: s
     with reading(url) as store:
         name = policy_in(store, policy)
         entries = store.entries(name, until=at, limit=last or 1)
+        oldest_at = store.oldest_at(name)
         if not entries:
-            raise click.ClickException(f"policy {name} has no decision at or before {instant(at or 0.0)} UTC")
+            raise click.ClickException(_none_at(name, at or 0.0, oldest_at))
         moves = store.moves(name, until=entries[-1].at, limit=MOVES_SHOWN)
         spec = store.spec(entries[-1].policy_digest)
     if output == "json":
         encoded = [_as_json(entry) for entry in entries]
         show_json(encoded if last else {**encoded[0], "moves": [_move_json(move) for move in moves]})
-    elif last:
-        show(
-            heading(name, f"the last {len(entries)} decisions; times in UTC, demand in replicas of work"),
-            _lines(entries),
-        )
+        return
+    silent = _silence(entries[-1], time.time() if at is None else at, newest=at is None)
+    if last:
+        show(heading(name, _told(entries, last, oldest_at)), *silent, _lines(entries))
     else:
-        show(*_page(name, entries[0], spec, moves))
+        show(*_page(name, entries[0], spec, moves, silent))
+
+
+def _none_at(name: str, at: float, oldest_at: float | None) -> str:
+    kept = f"; the oldest that is kept is of {instant(oldest_at)} UTC" if oldest_at is not None else ""
+    return (
+        f"policy {name} has no decision at or before {instant(at)} UTC{kept}; entries are forgotten after "
+        "--keep-journal-days, and earlier where the store gets larger than --journal-gib"
+    )
+
+
+def _told(entries: tuple[Entry, ...], last: int, oldest_at: float | None) -> str:
+    """Return what a list of decisions is, with the windows over which its columns are taken."""
+    numbers = entries[-1].decision.numbers
+    level_s, horizon_s = (number(numbers[key]) if key in numbers else "?" for key in ("level_span_s", "horizon_s"))
+    which = f"the last {counted(len(entries), 'decision')}"
+    if len(entries) < last and oldest_at is not None:
+        which = f"all {counted(len(entries), 'decision')} that are kept, from {instant(oldest_at)} on"
+    columns = f"demand in replicas of work, smoothed over {level_s} s, and {horizon_s} s ahead"
+    return f"{which}; times in UTC; {columns}"
+
+
+def _silence(entry: Entry, at: float, *, newest: bool) -> list[Text]:
+    """Return a line where the last decision is older than it would be if the controller had been at work."""
+    silent_s = at - entry.at
+    if silent_s <= SILENT_TICKS * max(entry.decision.next_at - entry.at, 1.0):
+        return []
+    until = "since then: is the controller running, and the leader?" if newest else f"until {instant(at)} UTC"
+    return [Text(f"Nothing was recorded for {seconds(silent_s)} {until}", style="bold red")]
 
 
 def newest_entry(store: Store, policy: str) -> Entry:
@@ -62,13 +106,15 @@ def newest_entry(store: Store, policy: str) -> Entry:
     return store.entries(policy, limit=1)[0]
 
 
-def _page(name: str, entry: Entry, spec: PolicySpec | None, moves: tuple[Move, ...]) -> list[RenderableType]:
+def _page(
+    name: str, entry: Entry, spec: PolicySpec | None, moves: tuple[Move, ...], silent: list[Text]
+) -> list[RenderableType]:
     decision = entry.decision
     head: list[RenderableType] = [heading(name, f"{instant(entry.at)} UTC, {ago(entry.at, time.time())}")]
     if spec is not None:
         head.append(Text(_serves(spec), style="dim"))
     how = [Text(f"Capacity: {decision.capacity}", style="dim")] if decision.capacity else []
-    parts: list[RenderableType] = [Group(*head, _verdict(entry), Text(decision.detail), *how)]
+    parts: list[RenderableType] = [Group(*head, *silent, _verdict(entry), Text(decision.detail), *how)]
     if decision.terms:
         parts.append(_candidates(decision))
     if decision.numbers:
@@ -115,7 +161,7 @@ def _bound(decision: Decision) -> tuple[int, str]:
 
 
 def _candidates(decision: Decision) -> Table:
-    made = table("Candidates", "", "reason", "replicas", "note", numbers=["replicas"])
+    made = table("Candidates, in replicas", "", "reason", "replicas", "note", numbers=["replicas"])
     marked, note = _bound(decision)
     for i, term in sorted(enumerate(decision.terms), key=lambda pair: (-pair[1].replicas, pair[0])):
         row = ("▶", note) if i == marked else ("", "limit" if term.name in _LIMITS else "")
@@ -124,28 +170,31 @@ def _candidates(decision: Decision) -> Table:
 
 
 def _inputs(decision: Decision) -> RenderableType:
-    """Return the numbers with their units, in two columns where there is room."""
-    names = sorted(decision.numbers, key=order)
-    half = (len(names) + 1) // 2
+    """Return the numbers with their units under headings, in two columns where there is room."""
+    groups = list(said(decision.numbers).items())
+    half, left = sum(len(rows) + 1 for _, rows in groups) / 2, 0
+    while left < len(groups) and sum(len(rows) + 1 for _, rows in groups[: left + 1]) <= half + 3:
+        left += 1
     sides = Table.grid(padding=(0, 4))
-    sides.add_row(_numbers(decision, names[:half]), _numbers(decision, names[half:]))
-    return Group(Text("Inputs", style="bold"), sides if fits(sides) else _numbers(decision, names))
+    sides.add_row(_numbers(groups[:left]), _numbers(groups[left:]))
+    return Group(Text("Inputs", style="bold"), sides if fits(sides) else _numbers(groups))
 
 
-def _numbers(decision: Decision, names: list[str]) -> Table:
+def _numbers(groups: list[tuple[str, list[Said]]]) -> Table:
     grid = Table.grid(padding=(0, 1))
     grid.add_column()
     grid.add_column(justify="right", no_wrap=True)
     grid.add_column(style="dim")
-    for name in names:
-        said, unit = words(name)
-        grid.add_row(said, number(decision.numbers[name]), unit)
+    for name, rows in groups:
+        grid.add_row(Text(name, style="underline"))
+        for row in rows:
+            grid.add_row(f"  {row.words}", row.value, row.unit)
     return grid
 
 
 def _replicas(entry: Entry) -> list[RenderableType]:
     decision, signals = entry.decision, entry.signals
-    made = table("Replicas", "state", "number", "", numbers=["number"])
+    made = table("Replicas", "state", "number", "note", numbers=["number"])
     for state in ReplicaState:
         if state is not ReplicaState.GONE and (signals.count(state) or state is ReplicaState.READY):
             made.add_row(state.value, str(signals.count(state)), _remark(state, decision))
@@ -158,7 +207,7 @@ def _replicas(entry: Entry) -> list[RenderableType]:
 
 def _remark(state: ReplicaState, decision: Decision) -> str:
     if state is ReplicaState.READY and decision.prewarm:
-        return f"{decision.prewarm} of the target held above present need (pre-warm)"
+        return f"{decision.prewarm} of the {count(decision.target)} wanted are held above present need (pre-warm)"
     return ""
 
 

@@ -8,7 +8,6 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from autoscaler.adapters.store_schema import BUCKET_MS
 from autoscaler.cli.reading import Duration, output_option, reading, store_option
 from autoscaler.cli.tables import fits, heading, instant, iso, show, show_json, table
 from autoscaler.footprint.ledger import (
@@ -51,16 +50,37 @@ def footprint(url: str, since: float, by: str, output: str) -> None:
     until_at = time.time()
     with reading(url) as store:
         rows = store.ledger(since=until_at - since, until=until_at)
-    since_at = (until_at - since) * 1000 // BUCKET_MS * BUCKET_MS / 1000
+        kept = store.ledger_span()
+    asked_at = until_at - since
+    # What overlaps the beginning counts whole: five minutes, an hour where it is old.
+    since_at = min([asked_at, *(row.start_at for row in rows)])
     added = sheet(rows, _KEYS[by])
     if output == "json":
-        show_json(_as_json(added, by, since_at, until_at))
+        show_json({**_as_json(added, by, since_at, until_at), "ledger_from": iso(kept[0]) if kept else None})
     elif not rows:
-        click.echo(f"No accelerator time was recorded since {instant(since_at)} UTC; try a longer --since.")
+        click.echo(f"No accelerator time was recorded since {instant(since_at)} UTC; {_reaches(kept)}")
     else:
         span = f"accelerator-hours by {by}, {instant(since_at)} to {instant(until_at)} UTC"
         wide = sheet_table(added, by)
-        show(heading("Footprint", span), wide if fits(wide) else sheet_list(added, by), _notes(added))
+        show(
+            heading("Footprint", span),
+            *_unknown_before(asked_at, kept),
+            wide if fits(wide) else sheet_list(added, by),
+            _notes(added),
+        )
+
+
+def _reaches(kept: tuple[float, float] | None) -> str:
+    if kept is None:
+        return "the ledger is empty; is the controller running?"
+    return f"the ledger reaches from {instant(kept[0])} to {instant(kept[1])} UTC; try a longer --since"
+
+
+def _unknown_before(asked_at: float, kept: tuple[float, float] | None) -> list[Text]:
+    """Return a line where more was asked for than is kept: the sums are then of less than they seem."""
+    if kept is None or kept[0] <= asked_at:
+        return []
+    return [Text(f"The ledger begins at {instant(kept[0])} UTC: of the time before nothing is kept.", style="yellow")]
 
 
 def sheet_table(added: Sheet, by: str) -> Table:
@@ -116,13 +136,23 @@ def _cost(line: Line, cents: int) -> str:
     return f"{cost} + {UNKNOWN}" if line.unpriced_ms else cost
 
 
+_MEANINGS = {
+    AcceleratorState.BUSY: "ready, with requests",
+    AcceleratorState.IDLE: "ready without requests, and held for no reason",
+    AcceleratorState.PREWARM: "ready without requests, and held on purpose",
+    AcceleratorState.WARMING: "held by a replica that is not ready yet",
+    AcceleratorState.DRAINING: "held by a replica that is on its way out",
+    AcceleratorState.FAILED: "held by a replica that cannot start",
+    AcceleratorState.UNKNOWN: "held, but no trustworthy sample said whether it worked",
+}
+
+
 def _notes(added: Sheet) -> Text:
-    notes = [f"waste = {' and '.join(sorted(WASTE))}, as a share of the total"]
+    notes = [f"{state} = {words}" for state, words in _MEANINGS.items() if added.total.ms.get(state)]
+    notes.append(f"waste = {' and '.join(sorted(WASTE))}, as a share of the total")
     if added.total.unpriced_ms:
         hours = added.total.unpriced_ms / MS_PER_HOUR
         notes.append(f"{hours:,.1f} accelerator-hours have no known price and are in no dollar figure")
-    if added.total.ms.get(AcceleratorState.UNKNOWN):
-        notes.append("unknown = held, but no trustworthy sample said whether it worked")
     return Text("\n".join(notes), style="dim")
 
 

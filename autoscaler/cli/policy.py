@@ -12,6 +12,7 @@ import click
 from autoscaler.cli.policy_explain import explain
 from autoscaler.cli.policy_init import init
 from autoscaler.cli.policy_warnings import shared_targets, warnings_of
+from autoscaler.cli.tables import counted
 from autoscaler.footprint.prices import PriceList, PriceListError
 from autoscaler.policyfile import PolicyDocument, Problem, parse
 from autoscaler.pricelist import read_prices, shipped_prices
@@ -112,8 +113,8 @@ def _print(checked: Iterable[Checked], prices: PriceList, explained: bool, files
             _print_explained(one.document, prices)
         errors, warnings = errors + len(one.errors), warnings + len(one.warnings)
         policies += one.document.policy is not None
-    counts = [_plural(policies, "valid policy", "valid policies"), _plural(files, "file")]
-    click.echo(f"{' in '.join(counts)}: {_plural(errors, 'error')}, {_plural(warnings, 'warning')}")
+    counts = [counted(policies, "valid policy", "valid policies"), counted(files, "file")]
+    click.echo(f"{' in '.join(counts)}: {counted(errors, 'error')}, {counted(warnings, 'warning')}")
 
 
 def _line(problem: Problem, kind: str, color: str) -> str:
@@ -133,10 +134,6 @@ def _print_explained(document: PolicyDocument, prices: PriceList) -> None:
         for sentence in sentences:
             click.echo(click.wrap_text(sentence, width=width, initial_indent="    - ", subsequent_indent="      "))
     click.echo()
-
-
-def _plural(count: int, one: str, many: str | None = None) -> str:
-    return f"{count} {one if count == 1 else many or one + 's'}"
 
 
 def _as_json(one: Checked, prices: PriceList, explained: bool) -> dict[str, object]:

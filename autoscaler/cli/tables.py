@@ -73,12 +73,14 @@ def iso(at: float | None) -> str | None:
 
 
 def seconds(value: float | None) -> str:
-    """Return a duration in seconds up to ten minutes, else in minutes or hours; a dash where it is not known."""
+    """Return a duration in seconds up to ten minutes, else in minutes, hours or days; a dash where it is not known."""
     if value is None:
         return "–"
     if abs(value) < 600:
         return f"{value:.1f} s"
-    return f"{value / 60:.0f} min" if abs(value) < 7200 else f"{value / 3600:.1f} h"
+    if abs(value) < 7200:
+        return f"{value / 60:.0f} min"
+    return f"{value / 3600:.1f} h" if abs(value) < 48 * 3600 else f"{value / 86_400:.1f} days"
 
 
 def ago(at: float, now: float) -> str:
@@ -94,6 +96,11 @@ def number(value: float) -> str:
         rounded = f"{value:.{max(0, 3 - _magnitude(value))}f}"
         return rounded.rstrip("0").rstrip(".") if "." in rounded else rounded
     return f"{value:.3g}"
+
+
+def counted(how_many: int, one: str, many: str | None = None) -> str:
+    """Return how many there are of something, in the right number."""
+    return f"{how_many:,} {one if how_many == 1 else many or one + 's'}"
 
 
 def count(value: float | None) -> str:

@@ -13,11 +13,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from autoscaler.adapters.store import Store, Tick
+from autoscaler.adapters.store import Retention, Store, Tick
 from autoscaler.cli import main
+from autoscaler.cli.number_words import said
 from autoscaler.cli.reading import seconds_of
 from autoscaler.cli.tables import bins, number
-from autoscaler.core.decision import Why
+from autoscaler.core.decide import decide, initial
+from autoscaler.core.decision import Decision, Why
+from autoscaler.core.policy import PolicySpec
 from autoscaler.core.signals import Replica, ReplicaState
 from autoscaler.journal import Entry
 from tests.adapters.journal_stories import BEGIN, spec, story
@@ -266,3 +269,82 @@ def test_bins_hold_every_value_once() -> None:
     assert len({high - low for low, high, _ in found}) == 1
     assert bins([]) == []
     assert [n for _, _, n in bins([5.0, 5.0])] == [2]
+
+
+def decided(policy: PolicySpec) -> list[Decision]:
+    """Return what the decision core makes of the story's signals under a policy."""
+    memory, decisions = initial(policy), []
+    for entry in story():
+        memory, decision = decide(policy, memory, entry.signals)
+        decisions.append(decision)
+    return decisions
+
+
+@pytest.mark.parametrize("preset", ["vllm", "tgi"])
+def test_every_number_of_a_decision_has_words(preset: str) -> None:
+    """Nobody has to guess at night what a name of the code means."""
+    policy = spec(engine={"preset": preset}, objectives={"ttftSeconds": 2.5, "itlSeconds": 0.05})
+    assert [said(decision.numbers).get("Other") for decision in decided(policy)] == [None] * 120
+
+
+def test_the_windows_are_those_of_the_policy_and_not_the_usual_ones(tmp_path: Path, run: Run) -> None:
+    """A level smoothed over 30 s is called so, in the whole answer and in the list."""
+    quick = spec(timing={"levelSeconds": 30, "peakHoldSeconds": 120, "tickSeconds": 15})
+    path = str(tmp_path / "a.db")
+    with Store.open(path) as opened:
+        for entry, decision in zip(story(), decided(quick), strict=True):
+            opened.record(dataclasses.replace(entry, decision=decision), None, quick)
+    output = run("explain", "prod/chat", at=path).output
+    assert re.search(r"smoothed over 30 s +[\d.]+ replicas? of work", output)
+    assert "highest of that in 120 s" in output
+    assert re.search(r"replicas, at least +1 replica\b(?!s)", output)
+    assert re.search(r"paused +no", output)
+    assert "smoothed over 30 s, and " in run("explain", "prod/chat", "--last", "3", at=path).output
+
+
+def test_a_time_before_the_oldest_entry_that_is_kept_is_said_to_be_so(tmp_path: Path, run: Run) -> None:
+    """What was forgotten is not what never was: the oldest is named, and the options that decide how long it is."""
+    path = str(tmp_path / "a.db")
+    with Store.open(path) as opened:
+        opened.record_all([Tick(entry=entry, memory=None, spec=spec()) for entry in story()])
+        opened.prune(BEGIN + 3600, Retention(entries_s=3600 - 1700))
+    early = run("explain", "prod/chat", "--at", datetime.fromtimestamp(BEGIN + 600, UTC).isoformat(), at=path)
+    assert early.exit_code == 1
+    oldest = datetime.fromtimestamp(BEGIN + 1710, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    assert f"the oldest that is kept is of {oldest} UTC" in early.output
+    assert "--keep-journal-days" in early.output
+    listed = run("explain", "prod/chat", "--last", "50", at=path, columns=200).output
+    assert f"all 6 decisions that are kept, from {oldest} on" in listed
+
+
+def test_a_silence_of_the_controller_stands_out(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An old decision is not shown as if it were in force: at night the first question is whether anything runs."""
+    monkeypatch.setattr(time, "time", lambda: BEGIN + 119 * 15 + 45)
+    assert "Nothing was recorded" not in run("explain", "prod/chat").output
+    monkeypatch.setattr(time, "time", lambda: BEGIN + 119 * 15 + 3 * 86_400)
+    assert (
+        "Nothing was recorded for 3.0 days since then: is the controller running" in run("explain", "prod/chat").output
+    )
+    later = datetime.fromtimestamp(BEGIN + 119 * 15 + 7200, UTC)
+    asked = run("explain", "prod/chat", "--at", later.isoformat(), "--last", "2").output
+    assert f"Nothing was recorded for 2.0 h until {later:%Y-%m-%d %H:%M:%S} UTC" in asked
+
+
+@pytest.mark.usefixtures("just_after")
+def test_a_footprint_of_more_than_is_kept_says_where_the_ledger_begins(run: Run) -> None:
+    """Sums of a month of which a day is kept are not the month's."""
+    begins = datetime.fromtimestamp(BEGIN, UTC)
+    told = run("footprint", "--since", "30d").output
+    assert f"The ledger begins at {begins:%Y-%m-%d %H:%M:%S} UTC: of the time before nothing is kept." in told
+    assert json_of(run("footprint", "--since", "30d", "-o", "json"))["ledger_from"] == f"{begins:%Y-%m-%dT%H:%M:%SZ}"
+    assert "The ledger begins" not in run("footprint", "--since", "20m").output
+    for state in ("busy", "warming", "draining"):
+        assert re.search(rf"^{state} = ", told, flags=re.MULTILINE)
+
+
+def test_coldstart_counts_in_the_right_number_and_heads_its_columns(run: Run) -> None:
+    """One start, none under way; every column says what it is."""
+    output = run("coldstart", "prod/chat").output
+    assert "Learnt from 1 start measured and none under way" in output
+    for words in ("from order to Ready", "what for", "p50, share of the whole", "how often"):
+        assert words in output
