@@ -109,7 +109,7 @@ def test_what_could_not_be_written_is_written_later(tmp_path: Path, caplog: pyte
     book.append([tick(NOON + 30)])
     assert (book.waiting, book.lost, book.trouble) == (0, 0, "")
     assert [entry.at for entry in store.entries("p/chat")] == [NOON, NOON + 15, NOON + 30]
-    assert [record.levelname for record in caplog.records if record.name == "autoscaler.controller.book"] == ["WARNING"]
+    assert [record.levelname for record in caplog.records].count("WARNING") == 1
     book.close()
 
 

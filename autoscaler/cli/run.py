@@ -11,13 +11,14 @@ import signal
 import socket
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import click
 
 from autoscaler.adapters.kube import KubeApi, KubeError, connect
 from autoscaler.adapters.prometheus import Endpoint, Prometheus, PrometheusError
-from autoscaler.adapters.store import Retention, Store, StoreError, open_or_quarantine
+from autoscaler.adapters.store import Fault, Retention, Store, StoreError, open_or_quarantine
 from autoscaler.cli.reading import STORE_VARIABLE
 from autoscaler.controller.book import Book
 from autoscaler.controller.eyes import PrometheusEyes
@@ -34,6 +35,10 @@ _STOP_WITHIN_S = 4.5
 # What answers there is no Prometheus, or not to us: waiting would not mend it.
 _WRONG_ADDRESS = frozenset({"auth", "configuration", "http", "not-prometheus", "redirect", "tls", "token"})
 
+
+# What may be over in a minute, and must not keep a restarted controller from scaling. A volume that became read-only is
+# another such fault, told from a path without rights by a store that is there and can be read.
+_MAY_PASS = frozenset({Fault.FULL, Fault.LOCKED, Fault.UNREACHABLE})
 
 # RFC 1123, as the API server checks it.
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -161,7 +166,7 @@ def run(
         prices=_price_list(prices),
     )
     api = _connected(kubeconfig, context)
-    book = Book(_opened(store), retention=_retention(journal_days, ledger_days, journal_gib))
+    book = _book(store, _retention(journal_days, ledger_days, journal_gib))
     clients = {name: Prometheus(endpoint) for name, endpoint in endpoints.items()}
     eyes = PrometheusEyes(clients, allow_queries=allow_custom_queries)
     try:
@@ -257,17 +262,37 @@ def _connected(kubeconfig: Path | None, context: str | None) -> KubeApi:
         raise click.ClickException(str(error)) from error
 
 
-def _opened(url: str) -> Store | None:
+def _book(url: str, retention: Retention) -> Book:
+    """Return the journal of a store. One that only cannot be written now is opened later: targets are scaled meanwhile.
+
+    Raises:
+        click.ClickException: the store will not come by waiting.
+    """
     if not url:
         logger.warning("no --store: journal and ledger are not kept, and a restart begins without memory")
-        return None
+        return Book(None)
     try:
-        store, message = open_or_quarantine(url, time.time())
+        return Book(_opened(url), retention=retention)
     except StoreError as error:
-        raise click.ClickException(f"--store: {error}") from error
+        reader = _readable(url)
+        if error.fault not in _MAY_PASS and (error.fault is not Fault.UNWRITABLE or reader is None):
+            raise click.ClickException(f"--store: {error}") from error
+        logger.warning("journal and ledger are not written for now, scaling goes on without them: %s", error)
+        return Book(None, retention=retention, reopen=partial(_opened, url), reader=reader)
+
+
+def _opened(url: str) -> Store:
+    store, message = open_or_quarantine(url, time.time())
     if message is not None:
         logger.warning("%s", message)
     return store
+
+
+def _readable(url: str) -> Store | None:
+    try:
+        return Store.open(url, read_only=True)
+    except StoreError:
+        return None
 
 
 def _own_namespace() -> str:

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 WAITING_MAX = 2_000
 PRUNE_EVERY_S = 60.0
+REOPEN_EVERY_S = 30.0
 # Of a tick's time, so much may go to forgetting what is old; what is left of it is done with the next tick.
 PRUNE_WITHIN_S = 0.25
 ROOMS_MAX = 8
@@ -36,12 +37,26 @@ FULL = (
 
 
 class Book:
-    """The journal as the controller writes it."""
+    """The journal as the controller writes it.
+
+    ``reopen`` opens a store that could not be opened for writing at the start, for a reason that may pass; until then
+    ``reader`` is the same store for reading, if at least that can be done.
+    """
 
     def __init__(
-        self, store: Store | None, *, retention: Retention | None = None, wall: Callable[[], float] = time.time
+        self,
+        store: Store | None,
+        *,
+        retention: Retention | None = None,
+        wall: Callable[[], float] = time.time,
+        reopen: Callable[[], Store] | None = None,
+        reader: Store | None = None,
     ) -> None:
         self._store = store
+        self._reader = store or reader
+        self._reopen = reopen
+        self._reopen_at = float("-inf")
+        self._unopened: StoreError | None = None
         self._wall = wall
         self._waiting: deque[Tick] = deque()
         self._tail = Tail()
@@ -59,18 +74,19 @@ class Book:
 
     def append(self, ticks: Sequence[Tick]) -> None:
         """Write ticks, and those that still wait. Never raises; a trouble is logged once, and so is its end."""
-        if self._store is None:
+        if self._store is None and self._reopen is None:
             return
         self._waiting.extend(ticks)
         try:
-            trouble = self._write(self._store)
+            store = self._opened()
+            trouble = self._write(store)
         except Exception as error:  # Whatever a disk or a database does, it is no reason not to scale.
             self._tell(f"journal and ledger are not written, scaling goes on without them: {error}")
-            self._give_up(self._store)
+            self._give_up()
             return
         self._waiting.clear()
         self._tail = Tail()
-        self._tell(self._prune(self._store) or trouble)
+        self._tell(self._prune(store) or trouble)
 
     def recall(self, policy: str, first: Memory) -> Memory:
         """Return what is taken up of a policy's newest memory (``autoscaler/recall.py``), else ``first``.
@@ -78,7 +94,7 @@ class Book:
         Never raises.
         """
         try:
-            remembered = None if self._store is None else self._store.newest_memory(policy, Memory)
+            remembered = None if self._reader is None else self._reader.newest_memory(policy, Memory)
         except StoreError as error:
             self._tell(str(error))
             remembered = None
@@ -89,7 +105,7 @@ class Book:
     def replicas(self, policy: str) -> tuple[Replica, ...]:
         """Return the replicas as the newest entry of a policy has them. Never raises."""
         try:
-            newest = () if self._store is None else self._store.entries(policy, limit=1)
+            newest = () if self._reader is None else self._reader.entries(policy, limit=1)
         except StoreError as error:
             self._tell(str(error))
             return ()
@@ -97,8 +113,6 @@ class Book:
 
     def close(self) -> None:
         """Close the store. What still waits is gone with the process, and is told."""
-        if self._store is None:
-            return
         if self._waiting or self._tail.parts:
             hours = self._tail.accelerator_ms / MS_PER_HOUR
             logger.warning(
@@ -107,7 +121,24 @@ class Book:
                 hours,
                 self.trouble,
             )
-        self._store.close()
+        if self._reader is not None:
+            self._reader.close()
+
+    def _opened(self) -> Store:
+        """Return the store, and open it if it could not be opened before; raises StoreError while it still cannot."""
+        if self._store is None and self._reopen is not None:
+            if self._unopened is not None and self._wall() < self._reopen_at:
+                raise self._unopened
+            try:
+                self._store = self._reopen()
+            except StoreError as error:
+                self._reopen_at, self._unopened = self._wall() + REOPEN_EVERY_S, error
+                raise
+            if self._reader is not None:
+                self._reader.close()
+            self._reader = self._store
+        assert self._store is not None, "append has looked"
+        return self._store
 
     def _write(self, store: Store) -> str:
         """Write all that waits, on a full disk in the place of the oldest entries; return what is to be told."""
@@ -123,18 +154,18 @@ class Book:
         self._full_until = self._wall() + FULL_TOLD_S if rooms else self._full_until
         return "" if self._wall() >= self._full_until else f"store {store.place}: {FULL}"
 
-    def _give_up(self, store: Store) -> None:
+    def _give_up(self) -> None:
         """Charge the time of the oldest entries that are too many to wait, and let the entries go."""
         while len(self._waiting) > WAITING_MAX:
             tick = self._waiting.popleft()
-            self._tail.take(tick, self._base(store, tick.entry.policy))
+            self._tail.take(tick, self._base(tick.entry.policy))
             self.lost += 1
 
-    def _base(self, store: Store, policy: str) -> LedgerMemory | None:
+    def _base(self, policy: str) -> LedgerMemory | None:
         """Return the ledger that is in the store; one that this process never wrote is read if it can be."""
-        if policy not in self._ledgers and policy not in self._tail.parts:
+        if self._reader is not None and policy not in self._ledgers and policy not in self._tail.parts:
             with suppress(StoreError):
-                return store.charged_until(policy)
+                return self._reader.charged_until(policy)
         return self._ledgers.get(policy)
 
     def _prune(self, store: Store) -> str:

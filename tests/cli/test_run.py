@@ -1,13 +1,18 @@
 """``autoscaler run`` with input that is wrong: one sentence with the remedy, a non-zero exit, no traceback."""
 
+import sqlite3
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from autoscaler.cli.run import run
+from autoscaler.adapters.store import Retention, Store, Tick
+from autoscaler.cli.run import _book, run
+from autoscaler.controller.book import REOPEN_EVERY_S
+from tests.adapters.journal_stories import spec, story
 
 BROKEN = "apiVersion: v1\nkind: Config\nclusters: {{{\n"
 UNREACHABLE = """
@@ -84,3 +89,32 @@ def test_what_answers_and_is_no_prometheus_ends_the_start(tmp_path: Path) -> Non
         server.shutdown()
     assert result.exit_code == 1
     assert "check that its URL leads to a Prometheus" in result.output
+
+
+def test_a_store_that_cannot_be_written_at_the_start_is_opened_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A controller that restarts onto a store in trouble scales, knows what it had learnt, and writes when it can."""
+    monkeypatch.setattr("autoscaler.adapters.store_engine.BUSY_TIMEOUT_S", 0.1)
+    path = str(tmp_path / "journal.db")
+    entries = story(ticks=4)
+    with Store.open(path) as store:
+        store.record(entries[0], None, spec())
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    book = _book(path, Retention())
+    book.append([Tick(entry=entries[1], memory=None, spec=spec())])
+    assert "scaling goes on without them" in book.trouble
+    assert "is locked by another process" in book.trouble
+    assert book.replicas("prod/chat") == entries[0].signals.replicas
+    holder.execute("ROLLBACK")
+    holder.close()
+    book.append([Tick(entry=entries[2], memory=None, spec=spec())])
+    assert book.waiting == 2, "it is not tried with every tick"
+    now = time.time() + REOPEN_EVERY_S
+    monkeypatch.setattr(book, "_wall", lambda: now)
+    book.append([Tick(entry=entries[3], memory=None, spec=spec())])
+    assert (book.waiting, book.trouble) == (0, "")
+    book.close()
+    with Store.open(path, read_only=True) as store:
+        assert store.entries("prod/chat") == tuple(entries)
