@@ -37,10 +37,11 @@ class Engine:
     queue: list[tuple[float, bool, bool]] = field(default_factory=list)
     counted: dict[str, float] = field(default_factory=dict)
     stopped: dict[str, float] = field(default_factory=dict)
+    kv_tokens: float = 0.0
 
     def restart(self) -> None:
         """Lose everything, as an engine that crashes does."""
-        self.running, self.queue, self.counted = [], [], {}
+        self.running, self.queue, self.counted, self.kv_tokens = [], [], {}, 0.0
 
     def second(self, traffic: Traffic, random: Random) -> None:
         """Let one second pass."""
@@ -57,14 +58,19 @@ class Engine:
                 self._count("ttft_count", 1.0)
                 self._count("generation_tokens", 1.0)
             self.running.append((tokens - 1.0, gives_up))
+        # A fuller batch steps more slowly.
+        gap_s = (1 + len(self.running) / self.slots) / TOKENS_PER_S
         still = []
         for tokens, gives_up in self.running:
             self._count("generation_tokens", min(tokens, TOKENS_PER_S))
+            self._count("itl_count", min(tokens, TOKENS_PER_S))
+            self._count("itl_sum_s", min(tokens, TOKENS_PER_S) * gap_s)
             if tokens > TOKENS_PER_S:
                 still.append((tokens - TOKENS_PER_S, gives_up))
             elif not gives_up:
                 self._count("finished_requests", 1.0)
         self.running = still
+        self.kv_tokens = len(still) * (traffic.prompt_tokens + 100.0)
 
     def stop(self, counter: str) -> None:
         """Let a counter stand still from now on."""
@@ -72,16 +78,14 @@ class Engine:
 
     def sample(self, at: float) -> PodSample:
         """Return what a scrape at an instant reads."""
-        generated = self.counted.get("generation_tokens", 0.0)
-        told: dict[str, Any] = {name: self.counted.get(name, 0.0) for name in (*COUNTERS, "ttft_count")}
+        counters = (*COUNTERS, "ttft_count", "itl_sum_s", "itl_count")
+        told: dict[str, Any] = {name: self.counted.get(name, 0.0) for name in counters}
         return PodSample(
             pod=self.pod,
             at=at,
             running=float(len(self.running)),
             waiting=float(len(self.queue)),
-            kv_ratio=min(1.0, len(self.running) * 1100 / 400_000),
-            itl_sum_s=generated / TOKENS_PER_S,
-            itl_count=generated,
+            kv_ratio=min(1.0, self.kv_tokens / 400_000),
             **(told | self.stopped),
         )
 
