@@ -148,8 +148,7 @@ def tracked(
             stands = _followed(stood, values, gains)
             if dt_s is not None:
                 believed = _believed(stood, stands, gains)
-                doubtful = stood[-1].doubtful or stands[-1].doubtful
-                rate_rps = _arrivals(believed, dt_s, count_ends=not doubtful)
+                rate_rps = _arrivals(believed, dt_s, count_ends=not stood[-1].doubtful)
                 gained.append(_told(believed, stood, values))
         after[sample.pod] = Track(sample.at, values, rate_rps, still_s or 0.0, () if stands == _ALL_MOVE else stands)
     return after, Gains(*[sum(column) for column in zip(*gained, strict=True)]) if gained else _NOTHING

@@ -230,7 +230,7 @@ def test_a_hold_that_becomes_longer_reaches_back_and_what_is_out_of_reach_is_for
     short, long = (policy(scaleDown={"stabilizationSeconds": window_s}) for window_s in (90, 900))
     memory, peak = after(40, spec=short, ready=8, rate_rps=70.0)
     assert peak.want == 9
-    for tick in range(40, 140):
+    for tick in range(40, 190):
         memory, decision = decide(short, memory, steady(15.0 * tick, ready=8, rate_rps=8.0))
         if tick == 100:
             _, longer = decide(long, memory, steady(15.0 * tick + 7.5, ready=8, rate_rps=8.0))

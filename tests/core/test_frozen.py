@@ -68,6 +68,23 @@ def test_what_moves_or_is_missing_is_not_frozen_and_what_was_proved_stays() -> N
     assert not followed(Stand(first_tokens=1e6, intervals=9), 0.0, 30.0, 0.0, None).frozen
 
 
+def test_ends_without_first_tokens_wait_for_their_tokens_and_prove_nothing() -> None:
+    """An interval in which answers end and none begins: they are paired later, and it is no interval of evidence."""
+    assert followed(MOVING, 0.0, 0.0, 3.0, 5.0) == Stand(0.0, 0, 3.0, frozen=False)
+
+
+@pytest.mark.parametrize(("waiting", "proved"), [(100.0, False), (0.0, True)])
+def test_what_was_put_back_into_the_queue_is_still_inside(waiting: float, proved: bool) -> None:
+    """Long answers fill the cache: 120 began, none ended, and 100 wait to go on. Were they gone, they had ended."""
+    memory = initial(SPEC)
+    for tick in range(6):
+        begun = 120.0 if tick > 4 else 24.0 * tick
+        told = {"ttft_count": 1000.0 + begun, "prompt_tokens": 1e6 + begun * 1000, "running": 20.0, "waiting": waiting}
+        one = sample("a", 15.0 * tick - 5, 1000.0, **told, generation_tokens=2e5 + 9e3 * tick)
+        memory, decision = decide(SPEC, memory, replace(steady(15.0 * tick, ready=1), samples=(one,)))
+    assert ("FrozenCounters" in names(decision)) is proved
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 2**32), st.lists(traffics, min_size=1, max_size=4), st.integers(1, 3))
 def test_honest_traffic_is_never_called_frozen(seed: int, spells: list[Traffic], pods: int) -> None:
@@ -186,22 +203,27 @@ def test_few_requests_prove_nothing_for_long_but_keep_their_replicas() -> None:
     assert min(wants[40:60]) >= 3
 
 
-@pytest.mark.parametrize("rate_rps", [0.1, 4.0])
-def test_what_a_counter_catches_up_is_no_burst(rate_rps: float) -> None:
-    """It repeated an old value for ten minutes and jumps to the true one: the arrivals are still those of the pods."""
+@pytest.mark.parametrize(("rate_rps", "ticks", "proved"), [(0.1, 20, False), (4.0, 40, True)])
+def test_what_a_counter_catches_up_is_no_burst(rate_rps: float, ticks: int, proved: bool) -> None:
+    """It repeated an old value for minutes, proved frozen or not, and jumps to the true one: as many arrive as before.
+
+    Without doubt in the interval in which it moves, 300 s of ends would be the arrivals of 15 s.
+    """
     random, memory = Random(7), initial(SPEC)
     engines = [Engine(pod="p0", born_at=-900.0)]
-    rates = []
+    rates, found = [], []
     for tick in range(80):
         lived(engines, Traffic(rate_rps=rate_rps), random)
         if tick == 20:
             engines[0].stop("finished_requests")
-        if tick == 60:
+        if tick == 20 + ticks:
             engines[0].stopped.clear()
         memory, decision = decide(SPEC, memory, seen(engines, 15.0 * tick))
         rates.append(decision.numbers.get("arrival_rps", 0.0))
-    assert max(rates[58:]) < 2.0 * rate_rps + 0.4
-    assert sum(rates[26:58]) / 32 == pytest.approx(rate_rps, rel=0.3)
+        found.append("FrozenCounters" in names(decision))
+    assert (found[19 + ticks], found[20 + ticks]) == (proved, False)
+    assert max(rates[18 + ticks :]) < 2.0 * rate_rps + 0.4
+    assert sum(rates[26 : 18 + ticks]) / (ticks - 8) == pytest.approx(rate_rps, rel=0.3)
     assert memory.demand.output_tokens == pytest.approx(200, rel=0.2)
 
 
