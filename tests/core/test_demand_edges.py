@@ -125,3 +125,13 @@ def test_presence_decides_before_any_number() -> None:
     gone = PodSample(pod="a", at=0.0, running=1.0)
     assert not usable(gone, 0.0, exports_tokens=True)
     assert usable(gone, 0.0, exports_tokens=False)
+
+
+@pytest.mark.parametrize("uncounted", ["ttft_count", "finished_requests"])
+def test_where_beginnings_or_ends_are_not_counted_the_other_stands_in(uncounted: str) -> None:
+    """Prompts are paired with first tokens, answers with ends; where one of the two is missing, both with the other."""
+    lost: dict[str, Any] = {uncounted: None}
+    _, observed = seen(*(at(15.0 * n, sample("a", 15 * n - 5, 60 * n, **lost)) for n in range(3)))
+    assert observed.mix.prompt_tokens == pytest.approx(1000)
+    assert observed.mix.output_tokens == pytest.approx(200)
+    assert observed.untold is None
