@@ -1,6 +1,8 @@
 """The journal as the controller writes it: never in the way, and never a stale memory."""
 
 import asyncio
+import sqlite3
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 from autoscaler.adapters.kube import KubeApi
 from autoscaler.adapters.store import Retention, Store, Tick
 from autoscaler.controller import book as book_module
+from autoscaler.controller import clerk
 from autoscaler.controller.book import Book
 from autoscaler.core.decide import Memory, decide, initial
 from autoscaler.core.policy import PolicySpec
@@ -251,3 +254,51 @@ def test_a_store_in_trouble_is_told_and_targets_are_scaled_all_the_same(tmp_path
 
     with serving(Server) as api:
         asyncio.run(story(api))
+
+
+@pytest.mark.servers
+def test_a_store_that_hangs_does_not_hold_up_the_ticks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process keeps the file locked and never lets go: ticks go on, all of it is written when it does."""
+    monkeypatch.setattr("autoscaler.adapters.store_engine.BUSY_TIMEOUT_S", 60.0)
+    monkeypatch.setattr(clerk, "WAITED_S", 0.3)
+
+    async def story(api: KubeApi) -> None:
+        store = Store.open(str(tmp_path / "journal.db"))
+        made = controller(api, 2, Book(store))
+        holder = sqlite3.connect(tmp_path / "journal.db", isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        for i in range(4):
+            await made.tick(NOON + 15 * i)
+        assert time.monotonic() - began < 10.0
+        told = made._fleet.members[0].status.condition("StoreTrouble")
+        assert told is not None
+        assert "the store has not answered for 0.3 s; scaling goes on" in told.message
+        assert made.metrics.registry.get_sample_value("inference_autoscaler_store_trouble") == 1.0
+        holder.execute("ROLLBACK")
+        holder.close()
+        await made._clerk.finish()
+        assert made._clerk.trouble == ""
+        assert [entry.at for entry in store.entries("prod/chat-001")] == [NOON, NOON + 15, NOON + 30, NOON + 45]
+        store.close()
+
+    with serving(Server) as api:
+        asyncio.run(story(api))
+
+
+def test_a_store_that_cannot_be_read_is_asked_once_and_not_by_every_policy(tmp_path: Path) -> None:
+    """Hundreds of policies that recall their memories from a server that is down do not add up its timeouts."""
+    store = Store.open(str(tmp_path / "journal.db"))
+    with store._engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE memories")
+    now = NOON
+    book = Book(store, wall=lambda: now)
+    assert book.recall("p/a", initial(SPEC)) == initial(SPEC)
+    assert "lacks a table" in book.trouble
+    book.trouble = ""
+    assert book.recall("p/b", initial(SPEC)) == initial(SPEC)
+    assert book.trouble == "", "it was not asked again"
+    now += 31.0
+    book.recall("p/c", initial(SPEC))
+    assert "lacks a table" in book.trouble
+    book.close()

@@ -23,6 +23,15 @@ from autoscaler.adapters.store_faults import Fault, StoreError, translated
 
 BUSY_TIMEOUT_S = 5.0
 LOG_BYTES = 16 * 2**20
+# A server that is gone without a word is noticed within about ten seconds; what the URL says goes before.
+_LIBPQ_DRIVERS = frozenset({"psycopg", "psycopg2"})
+_SERVER_PATIENCE = {
+    "connect_timeout": 3,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 10_000,
+}
 DIALECTS = ("sqlite", "postgresql")
 MIGRATIONS = Path(__file__).parent / "migrations"
 # Names the migration lock of PostgreSQL; any fixed number of our own will do.
@@ -180,6 +189,8 @@ def _reached(path: Path, is_kind: Callable[[Path], bool]) -> bool:
 
 def _engine(url: URL, creator: Callable[[], sqlite3.Connection] | None) -> Engine:
     options: dict[str, Any] = {"creator": creator} if creator else {}
+    if url.get_backend_name() == "postgresql" and url.get_driver_name() in _LIBPQ_DRIVERS:
+        options["connect_args"] = {name: value for name, value in _SERVER_PATIENCE.items() if name not in url.query}
     if url.get_backend_name() == "sqlite":
         options.setdefault("connect_args", {"timeout": BUSY_TIMEOUT_S} if creator is None else {})
     try:

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import TypeVar
 
 from autoscaler.adapters.store import Fault, Retention, Store, StoreError, Tail, Tick
 from autoscaler.core.decide import Memory
@@ -19,6 +20,8 @@ from autoscaler.core.signals import Replica
 from autoscaler.footprint.ledger import MS_PER_HOUR
 from autoscaler.footprint.states import LedgerMemory
 from autoscaler.recall import recalled
+
+R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +59,7 @@ class Book:
         self._reader = store or reader
         self._reopen = reopen
         self._reopen_at = float("-inf")
+        self._unread_until = float("-inf")
         self._unopened: StoreError | None = None
         self._wall = wall
         self._waiting: deque[Tick] = deque()
@@ -93,22 +97,14 @@ class Book:
 
         Never raises.
         """
-        try:
-            remembered = None if self._reader is None else self._reader.newest_memory(policy, Memory)
-        except StoreError as error:
-            self._tell(str(error))
-            remembered = None
+        remembered = self._read(lambda store: store.newest_memory(policy, Memory))
         if remembered is None:
             return first
         return recalled(remembered.memory, age_s=self._wall() - remembered.at, first=first)
 
     def replicas(self, policy: str) -> tuple[Replica, ...]:
         """Return the replicas as the newest entry of a policy has them. Never raises."""
-        try:
-            newest = () if self._reader is None else self._reader.entries(policy, limit=1)
-        except StoreError as error:
-            self._tell(str(error))
-            return ()
+        newest = self._read(lambda store: store.entries(policy, limit=1))
         return newest[-1].signals.replicas if newest else ()
 
     def close(self) -> None:
@@ -123,6 +119,17 @@ class Book:
             )
         if self._reader is not None:
             self._reader.close()
+
+    def _read(self, ask: Callable[[Store], R]) -> R | None:
+        """Return an answer of the store, None without one; a store that failed is not asked by each policy in turn."""
+        if self._reader is None or self._wall() < self._unread_until:
+            return None
+        try:
+            return ask(self._reader)
+        except StoreError as error:
+            self._unread_until = self._wall() + REOPEN_EVERY_S
+            self._tell(str(error))
+            return None
 
     def _opened(self) -> Store:
         """Return the store, and open it if it could not be opened before; raises StoreError while it still cannot."""

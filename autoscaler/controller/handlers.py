@@ -24,6 +24,7 @@ from autoscaler.adapters.lease import LeaseElector
 from autoscaler.adapters.store import Tick
 from autoscaler.controller.announcer import Announcer
 from autoscaler.controller.book import Book
+from autoscaler.controller.clerk import Clerk
 from autoscaler.controller.clusterfeed import ClusterFeed
 from autoscaler.controller.fleet import Fleet, Making, Member
 from autoscaler.controller.health import Heartbeat, application
@@ -86,13 +87,13 @@ class Controller:
         self.heartbeat = Heartbeat(options.tick_s, time.monotonic)
         self._scales = Scales(api, time.monotonic)
         self._announcer = Announcer(api, may_write=self.leads, clock=time.monotonic)
-        self._teller = Teller(self._announcer, self.metrics, self.leads, trouble=lambda: book.trouble)
+        self._clerk = Clerk(book, self.metrics)
+        self._teller = Teller(self._announcer, self.metrics, self.leads, trouble=lambda: self._clerk.trouble)
         self._lease = _elector(api, options)
         self._fleet = Fleet(
             Making(world=self._world, recall=self._recall, decide=decide, record=lambda m: partial(self._note, m))
         )
         self._claims = Claims(policies=(), autoscalers=(), scaled_objects=())
-        self._unwritten: list[Tick] = []
         self._steps = ThreadPoolExecutor(STEP_THREADS, thread_name_prefix="step")
         self._resync_due = asyncio.Event()
 
@@ -148,7 +149,7 @@ class Controller:
         await asyncio.gather(*(loop.run_in_executor(self._steps, self._step, member, at) for member in due))
         for member in self._fleet.members:
             self._teller.tell(member, at)
-        await asyncio.to_thread(self._write_down)
+        await self._clerk.write()
         self.metrics.leader.set(self.leads())
         self.metrics.policies.set(len(self._fleet.members))
 
@@ -195,12 +196,7 @@ class Controller:
             assert member.driver is not None
             spec = member.driver.policy
             price = price_of(spec.accelerator, self._options.prices).usd_per_hour
-            self._unwritten.append(Tick(entry=entry, memory=memory, spec=spec, price_usd_per_hour=price))
-
-    def _write_down(self) -> None:
-        ticks, self._unwritten = self._unwritten, []
-        self._book.append(ticks)
-        self.metrics.tell_store(waiting=self._book.waiting, lost=self._book.lost, trouble=self._book.trouble)
+            self._clerk.note(Tick(entry=entry, memory=memory, spec=spec, price_usd_per_hour=price))
 
     def _recall(self, key: str, spec: PolicySpec) -> Memory:
         for replica in self._book.replicas(key):
@@ -248,7 +244,7 @@ class Controller:
 
     async def _shut_down(self, server: web.AppRunner) -> None:
         self._steps.shutdown(wait=True, cancel_futures=True)
-        self._write_down()
+        await self._clerk.finish()
         if self._lease is not None:
             await asyncio.to_thread(self._lease.stop)
         await asyncio.to_thread(self.feed.stop)
