@@ -135,3 +135,10 @@ def test_where_beginnings_or_ends_are_not_counted_the_other_stands_in(uncounted:
     assert observed.mix.prompt_tokens == pytest.approx(1000)
     assert observed.mix.output_tokens == pytest.approx(200)
     assert observed.untold is None
+
+
+@pytest.mark.parametrize("impossible", [-5.0, float("nan"), float("inf"), 2e12])
+def test_an_impossible_gauge_beside_a_good_count_is_a_missing_one(impossible: float) -> None:
+    """From minus five to ten running no fifteen requests arrived: the gauge was not known before."""
+    _, observed = seen(at(0, sample("a", -5, 100, running=impossible)), at(15, sample("a", 10, 160)))
+    assert observed.arrival_rps == pytest.approx(4.0)

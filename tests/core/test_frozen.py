@@ -303,7 +303,7 @@ def test_what_stands_survives_a_restart_of_the_controller() -> None:
 
 
 def test_a_nearly_idle_hour_never_looks_frozen(tmp_path: Path) -> None:
-    """A few real requests on simulated engines (a busy hour: test_recompute): no tick carries the condition."""
+    """A few real requests on simulated engines (busy hours: test_demo_journal): no tick carries the condition."""
     shipped = Path(__file__).parents[2] / "policies/vllm/llama-3.1-8b-a100-80gb.yaml"
     out = tmp_path / "run"
     command = [sys.executable, "-m", "simulator", "run", str(shipped), "azure-code-2023", "--out", str(out)]

@@ -4,10 +4,7 @@
 description and from the words of docs/reasons.md, and share no code with the product.
 """
 
-import gzip
 import math
-import subprocess
-import sys
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -16,12 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoscaler import journal
 from autoscaler.core.decide import decide, initial
 from autoscaler.core.decision import Decision, Why
 from autoscaler.core.policy import PolicySpec
 from autoscaler.core.signals import Signals
-from autoscaler.journal import Entry
 from tests.core.pods_seen import policy, replica, sample
 from tests.core.test_decide_laws import SPECS, anything, told
 from tests.scenarios.scenario_language import decisions_of
@@ -260,26 +255,3 @@ def test_every_reason_that_the_golden_stories_tell_can_be_recomputed() -> None:
             check(decision)
             found |= {decision.why}
     assert set(Why) - found == set()
-
-
-@pytest.fixture(scope="module")
-def demo_entries(tmp_path_factory: pytest.TempPathFactory) -> list[Entry]:
-    """Return the journals of the demo: both Azure hours under our own decisions."""
-    out = tmp_path_factory.mktemp("demo")
-    command = [sys.executable, "-m", "simulator", "demo", "--fast", "--out", str(out)]
-    subprocess.run(command, check=True, capture_output=True, timeout=240)
-    entries = []
-    for kept in sorted(out.glob("journal-*-ours.jsonl.gz")):
-        with gzip.open(kept, "rt") as lines:
-            entries += [journal.decode(Entry, line) for line in lines]
-    return entries
-
-
-def test_the_demos_journal_can_be_recomputed_and_never_looks_frozen(demo_entries: list[Entry]) -> None:
-    """Two hours of real requests on simulated engines: counts and reasons of each decision, and no false alarm."""
-    assert len(demo_entries) > 400
-    for entry in demo_entries:
-        check(entry.decision)
-        assert entry.decision.numbers["frozen_counters"] == 0
-        assert "FrozenCounters" not in [condition.name for condition in entry.decision.conditions]
-    assert len({entry.decision.why for entry in demo_entries}) > 4
