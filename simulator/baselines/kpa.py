@@ -19,7 +19,8 @@ What is reproduced, and easily got wrong:
   window without a single request, and the pods a stable window of activity. Requests that the activator holds are
   concurrency like any other, so one of them is enough to leave zero at the next tick.
 - Without any data nothing is scaled.
-- It reads its own metric, every second or two, from queue-proxy and activator: give its ``Contender`` such a scraping.
+- It reads its own metric, every second or two, from queue-proxy and activator, which report *means* over that time: a
+  request that is shorter counts too. Give its ``Contender`` such a scraping (``mean_in_flight``).
 
 Left out: the excess burst capacity that puts the activator into the path (the simulated gateway always can hold), the
 probe of the activator, the failed activation after the progress deadline (630 s) that ends slow loaders, the sampling

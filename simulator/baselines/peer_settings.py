@@ -119,7 +119,8 @@ def kpa_peer(scenario: Scenario, spec: PolicySpec, knob: float, style: Style) ->
     del scenario
     delay_s = 300.0 if style is Style.EXPERT else 0.0
     policy = kpa.KpaSpec(target=knob, bounds=_bounds(spec), scale_down_delay_s=delay_s)
-    scraping = Scraping(scrape_s=policy.tick_s, lag_s=0.0)
+    # queue-proxy and activator report the mean concurrency of each second (AverageConcurrentRequests of a Stat).
+    scraping = Scraping(scrape_s=policy.tick_s, lag_s=0.0, mean_in_flight=True)
     return _contender("KPA", knob, style, decide=kpa.decide, policy=policy, memory=kpa.KpaMemory(), scraping=scraping)
 
 
@@ -156,7 +157,8 @@ def ray_peer(scenario: Scenario, spec: PolicySpec, knob: float, style: Style) ->
     del scenario
     delay_s = 5.0 if style is Style.EXPERT else 30.0
     policy = ray_serve.RaySpec(target_ongoing=knob, bounds=_bounds(spec), upscale_delay_s=delay_s)
-    scraping = Scraping(scrape_s=policy.loop_s, lag_s=0.0)
+    # Handles sample what they have in flight every half second and report the means of that.
+    scraping = Scraping(scrape_s=policy.loop_s, lag_s=0.0, mean_in_flight=True)
     return _contender(
         "Ray Serve",
         knob,

@@ -126,6 +126,7 @@ REPLICA = np.dtype(
         ("tpot_buckets", "i8", (len(TPOT_EDGES_S) + 1,)),
         ("e2e_count", "i8"),
         ("e2e_sum_s", "f8"),
+        ("came_sum_s", "f8"),  # Σ enqueued_s of those running or waiting: with e2e_sum_s, the integral of their number
         ("prefix_queries", "i8"),  # vllm:prefix_cache_queries_total: prompt tokens of requests at their admission
         ("prefix_hits", "i8"),  # vllm:prefix_cache_hits_total: those of them found in the cache
         ("cached_prompt_tokens", "i8"),  # the same, counted with prompt_tokens: at the first token

@@ -149,6 +149,7 @@ def finish(r: ReplicaRecord, requests: RequestRecords, request: int, c: CacheRec
     r.tpot_buckets[bucket_of(TPOT_EDGES, tpot_s)] += 1
     r.e2e_count += 1
     r.e2e_sum_s += r.clock_s - q.enqueued_s
+    r.came_sum_s -= q.enqueued_s
 
 
 @compiled
@@ -273,6 +274,7 @@ def enqueue(r: ReplicaRecord, w: WorkRecord, requests: RequestRecords, request: 
     q.replica = r.id
     push_waiting(r, requests, request, False)
     r.outstanding += 1
+    r.came_sum_s += at_s
     if r.step_kind == IDLE:
         r.clock_s = at_s
         r.busy_since_s = at_s

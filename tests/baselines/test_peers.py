@@ -10,9 +10,10 @@ from autoscaler.pricelist import shipped_prices
 from simulator.baselines.peers import PEERS, Knob, Style
 from simulator.experiments import demo
 from simulator.experiments.demo import Setup
-from simulator.run import SimulatedWorld, run
+from simulator.run import Scenario, SimulatedWorld, run
 from simulator.telemetry import EPOCH_AT, Scraping
 from tests.baselines.admission import PEERS as ADMITTED
+from tests.simulator.simulated_pools import FIXED_120_S, engine, requests
 from tests.simulator.small_demo import bursty_trace, policy
 
 NAMES = (
@@ -93,7 +94,7 @@ def test_a_world_that_is_handed_in_is_seen_through_the_contenders_scraping() -> 
     """Who keeps the world to ask it afterwards changes nothing for the peer."""
     scenario, spec = setup().scenario, setup().policy.spec
     contender = PEERS["kpa"].contender(scenario, spec, 20.0, Style.DEFAULT)
-    assert contender.scraping == Scraping(scrape_s=2.0, lag_s=0.0)
+    assert contender.scraping == Scraping(scrape_s=2.0, lag_s=0.0, mean_in_flight=True)
     world = SimulatedWorld(scenario)
     entries = [entry for entry, _ in run(scenario, contender, world)]
     assert entries == [entry for entry, _ in run(scenario, contender)]
@@ -105,3 +106,23 @@ def test_every_upstream_peer_is_admitted_by_vectors() -> None:
     by_vectors = {"hpa-queue": "hpa", "hpa-kv": "hpa", "apa": "aibrix", "aibrix-kpa": "aibrix"}
     upstream = {by_vectors.get(name, name) for name in PEERS} - {"ours", "static", "oracle"}
     assert upstream == set(ADMITTED)
+
+
+@pytest.mark.parametrize("peer", ["kpa", "ray"])
+def test_short_requests_now_and_then_keep_who_measures_means_from_zero(peer: str) -> None:
+    """A request every 15 s that lasts for half a second: no window is without one, so there is always a replica."""
+    trace = requests(*((15.0 * number + 0.7, 500, 40) for number in range(80)))
+    base = policy().spec
+    spec = base.model_copy(update={"replicas": base.replicas.model_copy(update={"min": 0})})
+    scenario = Scenario(
+        name="light",
+        trace=trace,
+        profile=engine(),
+        startup=FIXED_120_S,
+        initial_replicas=1,
+        seed=1,
+        scraping=Scraping(),
+    )
+    contender = PEERS[peer].contender(scenario, spec, 20.0, Style.DEFAULT)
+    targets = {entry.decision.target for entry, _ in run(scenario, contender)}
+    assert targets == {1}

@@ -5,6 +5,7 @@ import pickle
 from collections import Counter
 from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,7 +42,7 @@ def pool(*, replicas: int = 2, seed: int = 1, size: int = 400) -> Cluster:
 
 def watched(cluster: Cluster, **scraping: float) -> Telemetry:
     """Return telemetry over a pool of the test engine."""
-    return Telemetry(cluster, kv_tokens=400_000, scraping=Scraping(**scraping))
+    return Telemetry(cluster, kv_tokens=400_000, scraping=Scraping(**scraping))  # type: ignore[arg-type]
 
 
 def at(telemetry: Telemetry, second: float) -> Signals:
@@ -235,3 +236,29 @@ def test_a_replica_that_did_not_change_is_not_told_anew() -> None:
     cluster.set_replicas(1)
     states = Counter(replica.state for replica in at(telemetry, 30.5).replicas)
     assert states == {ReplicaState.READY: 1, ReplicaState.DRAINING: 1}
+
+
+def test_a_mean_in_flight_is_the_integral_of_what_was_in_flight() -> None:
+    """Against a brute force over every request: the seconds that it spent at a replica within each scrape interval."""
+    cluster = pool(size=150)
+    telemetry = watched(cluster, scrape_s=2.0, lag_s=0.0, mean_in_flight=True)
+    seen = []
+    for second in range(2, 140, 2):
+        samples = at(telemetry, float(second)).samples
+        seen.append(sum((sample.running or 0.0) + (sample.waiting or 0.0) for sample in samples))
+    table = cluster.requests()
+    ends_s = np.where(np.isnan(table.finish_s), cluster.now_s, table.finish_s)
+    for number, mean in enumerate(seen):
+        low, high = 2.0 * number, 2.0 * number + 2.0
+        overlap_s = np.clip(np.minimum(ends_s, high) - np.maximum(table.arrival_s, low), 0.0, None)
+        assert mean == pytest.approx(overlap_s.sum() / 2.0, abs=1e-6)
+
+
+def test_requests_shorter_than_a_scrape_interval_are_in_its_mean() -> None:
+    """A gauge tells of an instant and misses them; who is told of every beginning and end does not."""
+    short = requests(*((10.0 * number + 0.5, 50, 5) for number in range(6)))
+    for mean_in_flight, told in ((False, False), (True, True)):
+        cluster = Cluster(profile=engine(), startup=FIXED_120_S, seed=1, trace=short, initial_replicas=1)
+        telemetry = watched(cluster, scrape_s=2.0, lag_s=0.0, mean_in_flight=mean_in_flight)
+        seen = [at(telemetry, float(second)).samples[0].running or 0.0 for second in range(2, 60, 2)]
+        assert any(running > 0 for running in seen) is told
