@@ -50,6 +50,19 @@ def test_a_kv_use_far_beyond_one_is_no_ratio(ratio: float, counts: int) -> None:
     assert told.kv_tokens == ratio * 1000.0 * counts
 
 
+def test_a_pods_own_kv_capacity_wins_over_the_policys() -> None:
+    """What the engine tells of its cache is true of that engine; the policy's number is for those that do not tell."""
+    told = gauges([sample("a", 0, 0, kv_ratio=0.5, kv_capacity_tokens=1000.0), sample("b", 0, 0, kv_ratio=0.5)], 4000.0)
+    assert (told.kv_capacity, told.kv_pods, told.kv_tokens) == (5000.0, 2, 2500.0)
+
+
+def test_a_queue_that_is_not_told_is_no_empty_one() -> None:
+    """Nothing runs and nobody tells what waits: that is not every gauge at 0."""
+    told = {"running": 0.0, "waiting": None}
+    _, observed = seen(at(0, sample("a", -5, 0, **told)), at(15, sample("a", 10, 600, **told)))
+    assert observed.contradiction is None
+
+
 @pytest.mark.parametrize(("ahead_s", "believed"), [(60.0, True), (60.1, False), (1e9, False)])
 def test_a_minute_is_how_far_a_clock_may_be_ahead(ahead_s: float, believed: bool) -> None:
     """A sample from further ahead would hide all later ones as old."""
@@ -142,3 +155,11 @@ def test_an_impossible_gauge_beside_a_good_count_is_a_missing_one(impossible: fl
     """From minus five to ten running no fifteen requests arrived: the gauge was not known before."""
     _, observed = seen(at(0, sample("a", -5, 100, running=impossible)), at(15, sample("a", 10, 160)))
     assert observed.arrival_rps == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize(("age_s", "expected"), [(30.0, 2), (29.9, 1)])
+def test_a_pod_owes_a_sample_two_scrapes_after_it_became_ready(age_s: float, expected: int) -> None:
+    """Measured at the newest sample of the others: until then it is too young to be missed."""
+    pods = (replica("a"), replica("b", ready_at=10.0 - age_s))
+    _, observed = seen(at(15, sample("a", 10, 160), replicas=pods))
+    assert (observed.reporting, observed.expected) == (1, expected)

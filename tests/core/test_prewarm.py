@@ -29,6 +29,9 @@ def test_without_bounds_the_order_is_the_need_ahead() -> None:
         pytest.param(Prewarm(min=1, max=2), 9.0, 4.0, Why.PREWARM_MAX, id="too many"),
         pytest.param(Prewarm(max=0), 2.5, 2.0, Why.PREWARM_MAX, id="no pool at all"),
         pytest.param(Prewarm(min=1, max=2), 3.5, 3.5, Why.BURST, id="within"),
+        pytest.param(Prewarm(min=1, max=2), 3.0, 3.0, Why.BURST, id="exactly the least binds nothing"),
+        pytest.param(Prewarm(min=1, max=2), 4.0, 4.0, Why.BURST, id="exactly the most binds nothing"),
+        pytest.param(Prewarm(), 1.2, 1.2, Why.BURST, id="fewer than now may be forecast where no least is asked"),
     ],
 )
 def test_bounds_clamp_the_pool_and_the_one_that_bound_is_named(
