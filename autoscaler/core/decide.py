@@ -79,7 +79,6 @@ def _want_down(memory: Memory, hold_s: float) -> int | None:
 def _judge(seen: Seen, planned: Plan | None, want_down: int | None) -> Judgement:
     """Return what the guards and the plan come to, bounds included, with what it was made of."""
     least, most = guard.bounds(seen.spec, seen.signals)
-    most = max(least, most)
     situation = Situation(
         spec=seen.spec,
         signals=seen.signals,

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -240,6 +241,8 @@ def test_a_hold_that_becomes_longer_reaches_back_and_what_is_out_of_reach_is_for
     assert decision.want == 2
     sighted_s = decision.numbers["sighted_s"]
     assert all(sighted_s - at_s <= 1200 for at_s, _ in memory.wants)
+    # Of equals the newest is enough: a memory of a steady year is no longer than that of a steady hour.
+    assert all(older > newer for (_, older), (_, newer) in pairwise(memory.wants))
 
 
 def _with_stuck(ready: int, starting: dict[str, float], at: float, **other: Any) -> Signals:

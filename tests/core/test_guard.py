@@ -179,6 +179,14 @@ def test_time_passes_from_sample_to_sample() -> None:
     assert memory.sighted_s == 30.0
 
 
+def test_no_time_is_taken_back_when_the_newest_pod_goes() -> None:
+    """The pod that was scraped last is gone, so the newest sample is an older one: the clock stands, then goes on."""
+    memory = GuardMemory()
+    for at, age_s in ((0.0, 5.0), (15.0, 5.0), (30.0, 25.0), (45.0, 5.0)):
+        memory = ticked(SPEC, memory, signals(at, age_s=age_s), 2)
+    assert memory.sighted_s == 15.0 + 0.0 + 30.0
+
+
 def test_samples_that_never_make_a_rate_are_blindness_in_the_end() -> None:
     """Engines that start again and again give samples and no interval; what is wanted is then not known."""
     seen = signals()
@@ -226,6 +234,17 @@ def test_the_three_changes_of_a_contest_lie_within_ten_minutes(third_at: float, 
     assert (verdict is not None and verdict.why is Why.CONTESTED) is contested
 
 
+def test_a_contest_is_told_from_the_last_three_changes() -> None:
+    """A change of last week does not stretch the three of today: they lie within ten minutes."""
+    memory = ticked(SPEC, GuardMemory(), signals(-15.0, spec=4), 4)
+    for at in (0.0, 600_000.0, 600_300.0, 600_500.0):
+        memory = ticked(SPEC, memory, signals(at, spec=2), 4)
+    assert len(memory.foreign_at) == 3
+    verdict = stopped(signals(600_500.0, spec=2), memory=memory)
+    assert verdict is not None
+    assert verdict.why is Why.CONTESTED
+
+
 def test_foreign_counts_that_a_clock_ahead_told_are_forgotten() -> None:
     """Two of three changes were told an hour ahead; put right, the clock knows of one, and one is no contest."""
     memory = ticked(SPEC, GuardMemory(), signals(0.0, spec=4), 4)
@@ -238,7 +257,7 @@ def test_who_changes_the_count_while_paused_does_not_contest() -> None:
     """Pausing is for just that: nothing of it is remembered when the policy goes on."""
     memory = ticked(SPEC, GuardMemory(), signals(0.0, spec=4), 4)
     for at in (15.0, 30.0, 45.0):
-        memory = ticked(policy(paused=True), memory, signals(at, spec=2), 4)
+        memory = ticked(policy(paused=True, mode="Enforce"), memory, signals(at, spec=2), 4)
     assert memory.foreign_at == ()
     memory = ticked(SPEC, memory, signals(60.0, spec=4), 4)
     assert stopped(signals(60.0, spec=4), memory=memory) is None
