@@ -317,6 +317,14 @@ def test_a_stuck_start_that_comes_after_all_is_no_failure() -> None:
     assert guard.update(SPEC, memory, signals(4500.0, replicas=(came,)), observed, ()).starts == ()
 
 
+def test_who_served_and_crashes_now_is_no_failed_start() -> None:
+    """It came, whatever becomes of it later: that engines crash under load is no reason to distrust new ones."""
+    crashed = replica("c", ordered_at=900.0, ready_at=950.0, reason="CrashLoopBackOff")
+    _, observed = demand.update(SPEC, known(SPEC), demand.initial(), signals())
+    memory = guard.update(SPEC, GuardMemory(), signals(replicas=(crashed,)), observed, (crashed,))
+    assert [start.came for start in memory.starts] == [True]
+
+
 @pytest.mark.parametrize(
     ("target", "bounded", "clamped", "why"),
     [
