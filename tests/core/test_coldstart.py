@@ -117,6 +117,15 @@ def test_a_clock_that_was_wrong_for_one_tick_does_not_stop_the_learning() -> Non
     assert memory.observations == (60.0, 70.0, 40.0)
 
 
+def test_no_start_is_counted_twice_when_a_clock_is_put_right() -> None:
+    """The clock was an hour ahead for one tick, and the pod is not listed in the next: it was counted, and stays so."""
+    pods = came("a", 50.0, ordered_at=50.0)
+    memory = update(fresh(), pods, 110.0)
+    for at, listed in ((3710.0, pods), (125.0, []), (140.0, pods)):
+        memory = update(memory, listed, at)
+    assert memory.observations == (50.0,)
+
+
 def test_a_pod_that_is_ready_only_tomorrow_is_no_sample_today_or_tomorrow() -> None:
     """Its node's clock is a day ahead; a cold start of a day would rule the estimate for weeks."""
     odd = came("a", 86_460.0)
