@@ -183,6 +183,8 @@ def _followed(
     stood: tuple[Stand, ...], values: tuple[float | None, ...], gains: list[float | None]
 ) -> tuple[Stand, ...]:
     """Return how the judged counters stand after an interval."""
+    if gains[PROMPTS] and gains[GENERATED] and gains[FINISHED]:
+        return _ALL_MOVE  # So it is for nearly every pod of a busy fleet.
     first, inside = gains[FIRST_TOKENS] or 0.0, None
     if values[RUNNING] is not None and values[WAITING] is not None:
         inside = _in_flight(values)
@@ -196,6 +198,8 @@ def _followed(
 
 def _believed(stood: tuple[Stand, ...], stands: tuple[Stand, ...], gains: list[float | None]) -> list[float | None]:
     """Return the gains without those of counters that are frozen, or were so until now: what they caught up is old."""
+    if stood is _ALL_MOVE and stands is _ALL_MOVE:
+        return gains
     believed = gains
     for index, before, after in zip(_JUDGED, stood, stands, strict=True):
         if before.frozen or after.frozen:
