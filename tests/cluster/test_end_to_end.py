@@ -261,6 +261,10 @@ def test_ledger_seconds_are_pod_seconds(recorded: Recording, journal: tuple[Entr
     start, end = journal[0].at, journal[-1].at
     held_s = 0.0
     for life in recorded.of("ours"):
+        if life.scheduled_at is not None and life.scheduled_at > end - 1.0:
+            # Kubernetes tells whole seconds, cut off: those ordered by hand once the policy is gone may seem to have
+            # come before its last tick.
+            continue
         from_at, to_at = max(life.scheduled_at or end, start), min(life.gone_at or end, end)
         held_s += max(0.0, to_at - from_at)
     assert charged_s > 0
