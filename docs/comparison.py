@@ -88,8 +88,9 @@ INTRODUCTION = """# What the same attainment costs
 
 Accelerator-hours that each autoscaler needs for 98, 99 and 99.5 % of first tokens within the policy's objective, on
 five traffics. Every peer's main knob is swept in its default and its expert setting ([peers.md](peers.md)), on the
-same requests, cluster and cold starts (median 120 s); a grid widens until its best point lies inside. *static* is the
-best fixed fleet, *oracle* knows the future (not what cached prefixes save); both are bounds and no autoscalers.
+same requests, cluster and cold starts (median 120 s); a grid widens until its best point lies inside, and to the bound
+of the knob before *never* is said. *static* is the best fixed fleet, *oracle* knows the future (not what cached
+prefixes save); both are bounds and no autoscalers.
 
 How to read it: **≤** stands where even the cheapest setting that was tried reaches more, and *never* where none reaches
 it (the highest attainment in brackets). The setting is the one for 99 %. All knobs were searched on the very traffic

@@ -83,16 +83,18 @@ def _looked_through(form: str, given: Input, reading: Reading) -> tuple[Callable
 
 def _notes(found: Survey, lines: _Lines, seed: int) -> Iterator[str]:
     if found.quantum_ns:
+        all_but = f" of all but {found.off_quantum:,}" if found.off_quantum else ""
         yield (
-            f"times are cut to {found.quantum_ns / 1e9:g} s; each request is moved by its own uniform draw within that"
-            f" (seed {seed})"
+            f"times{all_but} are cut to {found.quantum_ns / 1e9:g} s; each request is moved by its own uniform draw"
+            f" within that (seed {seed})"
         )
     if found.left_out:
         yield f"{found.left_out:,} {lines.left_out}"
     if found.broken:
         named = "; ".join(f"line {line}: {reason}" for line, reason in found.named)
         more = f"; and {found.broken - len(found.named):,} more" if found.broken > len(found.named) else ""
-        yield f"{found.broken:,} broken lines are left out ({named}{more})"
+        lines_are = "line is" if found.broken == 1 else "lines are"
+        yield f"{found.broken:,} broken {lines_are} left out ({named}{more})"
 
 
 def _open_native(_form: str, given: Input, _reading: Reading) -> Source:

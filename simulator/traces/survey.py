@@ -4,6 +4,8 @@ Many traces carry times that are cut to whole seconds. Replayed as they stand th
 requests of a second at once. Such times are recognised and every request is moved by its own uniform draw within its
 quantum; requests of one quantum keep their order. The quantum is the greatest common divisor of the distances between
 times, each to 10 ms (Mooncake's 3 s are at times 2.998 s), if that is a second or more and some requests share a time.
+One time that is no whole second would make that divisor nothing; so where there is none, the largest of some usual
+quanta counts on which 99 of 100 times lie.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,6 +26,8 @@ _TOLERANCE_NS = 10**7
 Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 _ENOUGH_TO_JUDGE = 20
 """Below so many requests it is chance whether all times are whole seconds."""
+_USUAL_NS = tuple(seconds * _SECOND_NS for seconds in (1, 2, 3, 5, 10, 15, 20, 30, 60, 300, 900, 3600))
+_ON_GRID_LEAST = 0.99
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,8 @@ class Survey:
     """Requests that share the last time."""
     quantum_ns: int
     """What the times are cut to; 0 where they are taken as they stand."""
+    off_quantum: int
+    """Requests whose times are no whole quanta."""
     has_blocks: bool
     left_out: int
     broken: int
@@ -47,7 +53,7 @@ class Survey:
 def surveyed(
     place: str, read: Callable[[], Iterator[Batch]], *, strict: bool = False, least_quantum_ns: int = 0
 ) -> Survey:
-    """Look through a file whose form says that times are cut to `least_quantum_ns` at least.
+    """Look through a file. `least_quantum_ns` is what times of its form are cut to, if these are whole numbers of it.
 
     Raises:
         TraceError: no request, times that fall, a request twice, more broken lines than whole ones, or any if strict.
@@ -69,9 +75,10 @@ class _Found:
         self._divisor = 0
         """In units of the tolerance."""
         self._shared = False
+        self._grids = [_Grid(quantum_ns) for quantum_ns in _USUAL_NS]
         self._now = Survey(
-            requests=0, first_ns=0, last_ns=0, last_together=0, quantum_ns=0, has_blocks=False,
-            left_out=0, broken=0, named=(),
+            requests=0, first_ns=0, last_ns=0, last_together=0, quantum_ns=0, off_quantum=0,
+            has_blocks=False, left_out=0, broken=0, named=(),
         )  # fmt: skip
 
     def add(self, batch: Batch) -> None:
@@ -87,6 +94,10 @@ class _Found:
         if not batch.lines.size:
             return
         self._order(batch)
+        for grid in self._grids:
+            # Who is on a coarser grid is on that of a second too.
+            if not grid.add(batch.at_ns):
+                break
         first_ns = now.first_ns if self._tail is not None else int(batch.at_ns[0])
         at_ns, identities, lines = self._with_tail(batch)
         self._doubles(at_ns, identities, lines)
@@ -134,14 +145,45 @@ class _Found:
             self.refuse_broken()
         if not now.requests:
             raise TraceError(f"{self._place}: no request after the header; give one line per request")
-        divisor_ns = self._divisor * _TOLERANCE_NS
-        quantised = divisor_ns >= _SECOND_NS and self._shared and now.requests >= _ENOUGH_TO_JUDGE
-        quantum_ns = max(least_quantum_ns, divisor_ns if quantised else 0)
+        quantum_ns, off = self._quantum(least_quantum_ns)
         if self._twice_line is not None and not quantum_ns:
             raise TraceError(
                 f"{self._place}, line {self._twice_line}: a request that is there twice; remove the duplicate line"
             )
-        return replace(now, quantum_ns=quantum_ns)
+        return replace(now, quantum_ns=quantum_ns, off_quantum=off)
+
+    def _quantum(self, least_quantum_ns: int) -> tuple[int, int]:
+        """Return what the times are cut to, 0 for nothing, and how many of them are not."""
+        requests = self._now.requests
+        judged = self._shared and requests >= _ENOUGH_TO_JUDGE
+        divisor_ns = self._divisor * _TOLERANCE_NS
+        if divisor_ns >= _SECOND_NS and judged:
+            return max(divisor_ns, least_quantum_ns), 0
+        whole = [grid for grid in self._grids if grid.on >= _ON_GRID_LEAST * requests]
+        if whole and judged:
+            return max(whole[-1].quantum_ns, least_quantum_ns), requests - whole[-1].on
+        of_its_form = next((grid for grid in whole if grid.quantum_ns == least_quantum_ns), None)
+        return (0, 0) if of_its_form is None else (least_quantum_ns, requests - of_its_form.on)
+
+
+class _Grid:
+    """How many times are whole numbers of a quantum, counted from where most of the first ones are."""
+
+    def __init__(self, quantum_ns: int) -> None:
+        self.quantum_ns = quantum_ns
+        self.on = 0
+        self._from_ns: int | None = None
+
+    def add(self, at_ns: NDArray[np.int64]) -> bool:
+        """Count times; whether most of these are on the grid."""
+        phases = (at_ns + _TOLERANCE_NS // 2) // _TOLERANCE_NS * _TOLERANCE_NS % self.quantum_ns
+        if self._from_ns is None:
+            values, counts = np.unique(phases, return_counts=True)
+            self._from_ns = int(values[np.argmax(counts)])
+        off_ns = (phases - self._from_ns) % self.quantum_ns
+        on = int(np.count_nonzero((off_ns <= _TOLERANCE_NS) | (off_ns >= self.quantum_ns - _TOLERANCE_NS)))
+        self.on += on
+        return 2 * on >= at_ns.size
 
 
 def traffic_from(

@@ -75,6 +75,28 @@ def test_burstgpt_with_sessions_is_the_same_form(tmp_path: Path) -> None:
     assert trace.prompt_tokens.tolist() == [10, 11]
 
 
+@pytest.mark.parametrize("where", [0, 1, 1500, 3000])
+def test_a_time_between_seconds_does_not_hide_that_the_others_are_cut(tmp_path: Path, where: int) -> None:
+    """Of 3,001 requests all but one have whole seconds; replayed so, they would be bursts that never were."""
+    seconds = np.sort(np.random.default_rng(5).integers(0, 1500, 3000)).tolist()
+    between = seconds[min(where, 2999)] + 0.37
+    stamps = sorted([*map(float, seconds), between])
+    rows = "".join(f"{stamp:.2f},ChatGPT,100,{10 + number},110,API\n" for number, stamp in enumerate(stamps))
+    source = open_trace(file_of(tmp_path, BURST + rows))
+    assert any("times of all but 1 are cut to 1 s" in note for note in source.notes)
+    spread = in_memory(source.traffic).arrival_s % 1.0
+    assert 0.4 < float(np.mean(spread)) < 0.6
+
+
+def test_times_with_fractions_are_kept_whatever_the_form(tmp_path: Path) -> None:
+    """BurstGPT's files of 2023 count whole seconds; one that does not is taken as it stands."""
+    stamps = (0.5, 4.25, 4.75, 9.5)
+    rows = "".join(f"{stamp},ChatGPT,100,10,110,API\n" for stamp in stamps)
+    source = open_trace(file_of(tmp_path, BURST + rows))
+    assert not any("cut to" in note for note in source.notes)
+    assert in_memory(source.traffic).arrival_s.tolist() == [stamp - 0.5 for stamp in stamps]
+
+
 def test_times_cut_to_seconds_are_spread_within_their_second(tmp_path: Path) -> None:
     """BurstGPT counts whole seconds: each request is somewhere in its own, and the order stays."""
     rows = "".join(f"{second},ChatGPT,{number},7,9,API log\n" for second in range(30) for number in range(1, 11))
