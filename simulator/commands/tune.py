@@ -71,7 +71,7 @@ def run(policy: Path, trace: str, out: Path, options: Options) -> None:
         folder / POLICY, policy, settings=best.settings, case=case, after=after["test"], before=before["test"]
     )
     write_json(folder / EVIDENCE, _evidence(case, options, best, before, after))
-    _tell(folder, best, before, after, interrupted=interrupted)
+    _tell(folder, case, best, before, after, interrupted=interrupted)
 
 
 def _task(case: Case, options: Options) -> dict[str, Any]:
@@ -140,6 +140,9 @@ def _write_policy(
         f"# {after.attainment:.3%} in time at {after.hours:.2f} accelerator-hours;\n"
         f"# before {before.attainment:.3%} at {before.hours:.2f}. The evidence is in {EVIDENCE} beside it.\n"
     )
+    missed = _missed(case, after)
+    if missed is not None:
+        head += f"# {missed}\n"
     with whole(path) as part:
         part.write_text(head + text.getvalue(), encoding="utf-8")
 
@@ -153,14 +156,24 @@ def _evidence(
         "settings": dict(best.settings),
         "tried": best.tried,
         "reached_in_training": best.reached,
+        "reached_on_the_rest": _missed(case, after["test"]) is None,
         "before": {part: tune.as_json(figures) for part, figures in before.items()},
         "after": {part: tune.as_json(figures) for part, figures in after.items()},
         "versions": versions() | {"optuna": optuna.__version__},
     }
 
 
+def _missed(case: Case, after: tune.Figures) -> str | None:
+    """Return the sentence on a promise that the tuned policy does not keep on traffic that it has not seen."""
+    wanted = case.policy.spec.objectives.ttft_attainment
+    if after.attainment >= wanted:
+        return None
+    return f"It misses the {wanted:.2%} that the policy wants there: search on more traffic before you use it."
+
+
 def _tell(
     folder: Path,
+    case: Case,
     best: tune.Found,
     before: dict[str, tune.Figures],
     after: dict[str, tune.Figures],
@@ -178,6 +191,9 @@ def _tell(
     console.print(table)
     if not best.reached:
         console.print("no setting reached what the policy wants; this is the one that came nearest")
+    missed = _missed(case, after["test"])
+    if missed is not None:
+        console.print(f"held out: {missed}", soft_wrap=True)
     console.print(f"tuned policy: {(folder / POLICY).resolve()}", soft_wrap=True, markup=False)
     if interrupted:
         console.print(f"go on: the same command with --resume --out {folder}", soft_wrap=True, markup=False)

@@ -96,6 +96,7 @@ def search(
         ValueError: no setting was ever evaluated.
     """
     spec = case.policy.spec
+    _forget_interrupted(study)
     while (told := _told(study)) < trials:
         study.sampler = optuna.samplers.TPESampler(seed=seed + told, constant_liar=True)
         asked = [study.ask() for _ in range(min(BATCH, trials - told))]
@@ -109,6 +110,12 @@ def search(
             study.tell(each, figures.hours)
         on_batch(_told(study), best(study))
     return best(study)
+
+
+def _forget_interrupted(study: optuna.Study) -> None:
+    """Drop what was proposed and never evaluated: the sampler would keep away from it, and find another policy."""
+    for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
 
 
 def evaluated(case: Case, settings: Sequence[Settings], seeds: Sequence[int], *, jobs: int) -> list[Figures]:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -13,6 +14,7 @@ from autoscaler.journal import OutcomeStatus
 from simulator import journalfile
 from simulator.baselines.peers import PEERS, Style
 from simulator.cli import main
+from simulator.experiments import search
 from simulator.experiments.outcomes import Promise
 from simulator.experiments.sweep import Case, evaluator, swept
 from simulator.pages import run_report
@@ -187,6 +189,40 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(inputs: Path) -> No
     evidence = json.loads((inputs / "whole" / "evidence.json").read_text())
     assert evidence["tried"] == 16
     assert set(evidence["after"]) == {"train", "test"}
+
+
+@pytest.mark.timeout(300)
+def test_a_search_that_was_interrupted_finds_what_one_that_was_not_finds(
+    inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted while its second batch runs, and gone on with: the same policy and the same evidence, to the byte."""
+    given = (
+        "tune",
+        inputs / "mine.yaml",
+        "--trace",
+        inputs / "mine.csv",
+        "--seeds",
+        "1",
+        "--trials",
+        "20",
+        "--jobs",
+        "1",
+    )
+    assert call(*given, "--out", inputs / "whole").exit_code == 0
+    evaluated, batches = search.evaluated, iter((True, False))
+
+    def interrupted(*these: Any, **options: Any) -> Any:
+        if len(these[1]) == search.BATCH and not next(batches):
+            raise KeyboardInterrupt
+        return evaluated(*these, **options)
+
+    monkeypatch.setattr(search, "evaluated", interrupted)
+    call(*given, "--out", inputs / "gone-on")
+    monkeypatch.setattr(search, "evaluated", evaluated)
+    assert json.loads((inputs / "gone-on" / "evidence.json").read_text())["tried"] == search.BATCH
+    assert call(*given, "--resume", "--out", inputs / "gone-on").exit_code == 0
+    for name in ("policy.yaml", "evidence.json"):
+        assert (inputs / "gone-on" / name).read_bytes() == (inputs / "unbroken" / name).read_bytes()
 
 
 def test_a_search_is_resumed_for_the_same_task_alone(inputs: Path) -> None:
