@@ -264,6 +264,11 @@ class Lifecycle:
             self._retire_if_empty(replica_id)
             self._plan_next_change()
 
+    def close(self, replica_id: int) -> None:
+        """Let the gateway pick a replica no more, if it exists and is ready; nothing else changes."""
+        if self._alive.get(replica_id) is READY:
+            self.pool.replicas["routable"][self._lives["slot"][replica_id]] = 0
+
     def remove(self, replica_id: int) -> None:
         """Take a replica away at once; requests in flight start anew from the gateway.
 

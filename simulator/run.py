@@ -226,7 +226,7 @@ class _Turns:
     """The turns of one member: its driver, and when it is asked next; never again at ``next_at`` None."""
 
     def __init__(self, member: Member, end_at: float) -> None:
-        self.next_at: float | None = EPOCH_AT + member.scenario.first_tick_s
+        first_at = EPOCH_AT + member.scenario.first_tick_s
         self._end_at = end_at
         self._world = member.world
         self._seen: list[tuple[Entry, Any]] = []
@@ -243,6 +243,9 @@ class _Turns:
             record=lambda entry, memory: self._seen.append((entry, memory)),
         )
         self._controller = ControllerFaults(member.scenario.occurrences(), first=contender.memory, epoch_at=EPOCH_AT)
+        # Where it is down when it should begin, it begins when it is up.
+        restart = self._controller.restart(EPOCH_AT, first_at, contender.memory)
+        self.next_at: float | None = first_at if restart is None else max(first_at, restart.at)
 
     def take(self) -> list[tuple[Entry, Any]]:
         """Take the turn that is due, and return what it recorded."""

@@ -9,12 +9,10 @@ from simulator.cli.options import case_options, take_case
 
 
 def _names(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
-    from simulator.baselines.peers import PEERS  # noqa: PLC0415 - the engine's compiler takes seconds to import
+    from simulator.commands import inputs  # noqa: PLC0415 - the engine's compiler takes seconds to import
 
     wanted = tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
-    unknown = [part for part in wanted if part not in PEERS]
-    if unknown or not wanted:
-        raise click.BadParameter(f"no peer {', '.join(unknown) or 'named'}; there are: {', '.join(PEERS)}")
+    inputs.refuse_unknown_peers(wanted)
     return wanted
 
 

@@ -55,11 +55,8 @@ def run(policy: Path, trace: str, out: Path, **options: Any) -> None:  # noqa: A
     simulator run prefill.yaml monday.csv.gz --decode decode.yaml --out out/roles
     simulator report out/monday
     """  # noqa: D301 - click reads the backspace
-    from simulator.baselines.peers import PEERS  # noqa: PLC0415
     from simulator.commands import run as single  # noqa: PLC0415 - the engine's compiler takes seconds to import
 
-    if options["peer"] not in PEERS:
-        raise click.BadParameter(f"no peer {options['peer']}; there are: {', '.join(PEERS)}", param_hint="--peer")
     single.run(policy, trace, out, single.Options(case=take_case(options), **options))
 
 

@@ -14,6 +14,7 @@ from autoscaler.core.policy_parts import Preset
 from autoscaler.footprint.prices import PriceListError, price_of
 from autoscaler.policyfile import parse
 from autoscaler.pricelist import shipped_prices
+from simulator.baselines.peers import PEERS
 from simulator.engine.cache_storage import refuse_odd_blocks
 from simulator.faults import faultfile
 from simulator.faults.plan import FaultPlan
@@ -88,6 +89,17 @@ def read_requests(name_or_path: str, reading: Reading | None = None) -> Trace | 
         return source.traffic
     with told_errors():
         return in_memory(source.traffic)
+
+
+def refuse_unknown_peers(names: Sequence[str]) -> None:
+    """Refuse names that no peer has, and none at all.
+
+    Raises:
+        click.ClickException: it names the peers that there are.
+    """
+    unknown = [name for name in names if name not in PEERS]
+    if unknown or not names:
+        raise click.ClickException(f"no peer {', '.join(unknown) or 'named'}; there are: {', '.join(PEERS)}")
 
 
 def read_source(name_or_path: str, reading: Reading | None = None) -> Source:

@@ -79,7 +79,7 @@ def run(policy: Path, trace: str, out: Path, options: Options) -> None:
     Raises:
         click.ClickException: an input is missing or wrong, or the folder is there already; the message says what to do.
     """
-    _refuse_odd_knob(options)
+    _refuse_odd_setting(options)
     pools = _pools(policy, trace, options)
     folder = inputs.new_folder(out)
     try:
@@ -215,12 +215,20 @@ def _relation(pool: Pool, pools: Sequence[Pool]) -> dict[str, Any]:
     return {"beside": others} if pool.role is None else {"role": pool.role, "with": others}
 
 
-def _refuse_odd_knob(options: Options) -> None:
-    knob = PEERS[options.peer].knob
+def _refuse_odd_setting(options: Options) -> None:
+    inputs.refuse_unknown_peers([options.peer])
+    peer = PEERS[options.peer]
+    if Style(options.style) not in peer.styles:
+        raise click.ClickException(f"{options.peer} has no --style {options.style}; leave --style out")
+    knob = peer.knob
     # Written so that NaN, of which no comparison holds, is refused too.
     if options.knob is not None and not knob.least <= options.knob <= knob.most:
         raise click.ClickException(
             f"--knob {options.knob:g} cannot be {options.peer}'s {knob.name}; give {knob.least:g} to {knob.most:g}"
+        )
+    if options.knob is not None and knob.whole and options.knob != int(options.knob):
+        raise click.ClickException(
+            f"--knob {options.knob:g}: {options.peer}'s {knob.name} are whole; give such a number"
         )
 
 

@@ -9,6 +9,7 @@ from math import floor, inf
 from typing import TypeAlias
 
 from simulator.lifecycle import ClusterError, Lifecycle
+from simulator.nodes.events import What
 from simulator.nodes.neighbors import NeighborPool
 from simulator.nodes.nodepool import NodePool
 
@@ -59,5 +60,11 @@ class SharedNodes:
             pool.run_to(at_s)
             if pool.next_change_s <= at_s:
                 pool.change_lives()
-        for happening in self.nodes.advance(at_s):
+        happenings = list(self.nodes.advance(at_s))
+        for happening in happenings:
+            pool = self._pools[happening.pool]
+            # What one replica of a lost node had must not be handed to another one of it.
+            if happening.what is What.LOST and isinstance(pool, Lifecycle):
+                pool.close(happening.replica_id)
+        for happening in happenings:
             self._pools[happening.pool].apply(happening)

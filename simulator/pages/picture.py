@@ -7,6 +7,7 @@ full, the others as lines. Every change of the target is marked on the replicas;
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from math import log10
 from pathlib import Path
 from textwrap import wrap
 
@@ -21,9 +22,9 @@ from simulator.journalfile import whole
 from simulator.telemetry import EPOCH_AT
 
 ROWS = (
-    "Demand: requests a second",
+    "Demand: requests a second that engines took",
     "Replicas",
-    "Requests waiting",
+    "Requests waiting, in engines and at the gateway",
     "In time so far (share of first tokens)",
 )
 OURS_COLOR, READY_COLOR, WARMING_COLOR = "#0b5fa5", "#9cc9ec", "#f4b860"
@@ -129,9 +130,12 @@ def figure(columns: Sequence[Column], *, title: str) -> go.Figure:
         _draw(drawn, number, column, named)
     for number, column in enumerate(columns, start=1):
         drawn.update_xaxes(title_text=column.tracks[0].unit.name, row=len(ROWS), col=number)
-        drawn.update_yaxes(type="log", row=3, col=number)
-        # Where nothing was late the line is flat, and the axis would go to 200 %.
-        drawn.update_yaxes(tickformat=".0%", autorangeoptions={"maxallowed": 1.02}, row=4, col=number)
+        # As log(1 + n): an empty queue lies at the bottom, and thousands are on the page too.
+        drawn.update_yaxes(
+            tickvals=[log10(1 + n) for n in _TICKS], ticktext=[f"{n:,}" for n in _TICKS], rangemode="tozero",
+            row=3, col=number,
+        )  # fmt: skip
+        drawn.update_yaxes(range=_share_range(column), tickformat=".4~%", row=4, col=number)
     drawn.update_layout(
         title={"text": escape(title), "x": 0.01},
         template="plotly_white",
@@ -141,6 +145,16 @@ def figure(columns: Sequence[Column], *, title: str) -> go.Figure:
         margin={"t": 110, "l": 60, "r": 30},
     )
     return drawn
+
+
+_TICKS = (0, 1, 10, 100, 1_000, 10_000, 100_000)
+
+
+def _share_range(column: Column) -> tuple[float, float]:
+    """Return the range of shares that shows what was late, however little it was."""
+    shares = [share for track in column.tracks for share in _in_time(track.entries, column.objective_s)]
+    lowest = min([share for share in shares if share is not None] + [column.attainment or 0.99])
+    return lowest - 0.1 * (1 - lowest), 1 + 0.06 * (1 - lowest)
 
 
 def _legend_of(row: str, column: Column) -> str:
@@ -159,7 +173,12 @@ def _draw(drawn: go.Figure, number: int, column: Column, named: set[str]) -> Non
         _line(drawn, other, counts, row=2, col=number, color=color, name=other.name, named=named)
     _moves(drawn, ours, number, named)
     for track, color in zip(column.tracks, (OURS_COLOR, *OTHER_COLORS), strict=False):
-        _line(drawn, track, _waiting(track.entries), row=3, col=number, color=color, name=track.name, named=named)
+        waiting = _waiting(track.entries)
+        heights = [log10(1 + many) for many in waiting]
+        _line(
+            drawn, track, heights, row=3, col=number, color=color, name=track.name, named=named,
+            told=[f"{many:,.0f} waiting" for many in waiting],
+        )  # fmt: skip
         shares = _in_time(track.entries, column.objective_s)
         _line(drawn, track, shares, row=4, col=number, color=color, name=track.name, named=named)
     if column.attainment is not None:
@@ -201,6 +220,7 @@ def _line(
     name: str,
     named: set[str],
     stack: str | None = None,
+    told: list[str] | None = None,
 ) -> None:
     line = go.Scatter(
         x=[track.unit.of(entry.at) for entry in track.entries],
@@ -212,6 +232,8 @@ def _line(
         line={"color": color, "width": 0 if stack else 1.6, "shape": "hv"},
         stackgroup=stack,
         fillcolor=color if stack else None,
+        text=told,
+        hoverinfo=None if told is None else "x+text+name",
     )
     drawn.add_trace(line, row=row, col=col)
 
@@ -251,8 +273,11 @@ def _arrivals(entries: Sequence[Entry]) -> list[float | None]:
 
 
 def _waiting(entries: Sequence[Entry]) -> list[float]:
-    # The axis is logarithmic: an empty queue is drawn at a half.
-    return [max(0.5, sum(sample.waiting or 0.0 for sample in entry.signals.samples)) for entry in entries]
+    """Requests that wait: in engines, and at the gateway as long as no replica takes any."""
+    return [
+        sum(sample.waiting or 0.0 for sample in entry.signals.samples) + (entry.signals.held_requests or 0.0)
+        for entry in entries
+    ]
 
 
 def _in_time(entries: Sequence[Entry], objective_s: float) -> list[float | None]:

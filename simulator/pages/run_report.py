@@ -18,7 +18,6 @@ from autoscaler.core.policy import ScalingPolicy
 from autoscaler.journal import Entry, OutcomeStatus
 from simulator.journalfile import whole
 from simulator.pages import picture
-from simulator.telemetry import EPOCH_AT
 
 _REPLICAS_ROW = 2
 TICKS_SHOWN = 6000
@@ -82,7 +81,7 @@ def page(facts: dict[str, Any], policy: ScalingPolicy, entries: Sequence[Entry])
         starts=_starts(facts["result"].get("starts", ())),
         figure=drawn.to_html(include_plotlyjs=True, full_html=False, div_id="run", config={"displaylogo": False}),
         # "</" would end the script where a text holds it.
-        decisions=json.dumps([_decision(entry) for entry in entries]).replace("</", "<\\/"),
+        decisions=json.dumps([_decision(entry, picture.unit_of(entries)) for entry in entries]).replace("</", "<\\/"),
         source=escape(_source(facts) if ticks == len(entries) else f"{thinned}; {_source(facts)}"),
     )
 
@@ -193,12 +192,11 @@ def _starts(ways: Sequence[Mapping[str, Any]]) -> str:
     return f"<details><summary>starts on nodes</summary><table><tr>{heading}</tr>{rows}</table></details>"
 
 
-def _decision(entry: Entry) -> dict[str, Any]:
+def _decision(entry: Entry, unit: picture.Unit) -> dict[str, Any]:
     decision = entry.decision
-    minute = (entry.at - EPOCH_AT) / 60
     return {
-        "head": f"minute {minute:.2f}: {decision.spec_replicas} → {decision.target} ({decision.why.value}),"
-        f" {decision.ready} ready, {decision.warming} warming; {entry.outcome.status.value}",
+        "head": f"{unit.name[:-1]} {unit.of(entry.at):.2f}: {decision.spec_replicas} → {decision.target}"
+        f" ({decision.why.value}), {decision.ready} ready, {decision.warming} warming; {entry.outcome.status.value}",
         "detail": decision.detail,
         "terms": [[term.name, f"{term.replicas:.2f}"] for term in decision.terms],
         "numbers": [[name, f"{value:.6g}"] for name, value in sorted(decision.numbers.items())],

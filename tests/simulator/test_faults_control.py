@@ -95,6 +95,14 @@ def test_a_restart_misses_ticks_and_goes_on_with_what_the_journal_kept() -> None
     )
 
 
+def test_who_is_down_when_it_should_begin_begins_when_it_is_up() -> None:
+    """No decision falls into the absence; one that is up in time begins when everybody does."""
+    down = "faults:\n  - {{fault: controllerRestart, startSeconds: 20, downSeconds: {}}}\n"
+    assert min(memories(down.format(200))) == 220.0
+    later = "faults:\n  - {fault: controllerRestart, startSeconds: 1000, downSeconds: 65}\n"
+    assert min(memories(down.format(10))) == min(memories(later)) < 220.0
+
+
 def test_after_a_long_night_demand_is_not_remembered() -> None:
     """Demand of an hour ago says nothing about now: it begins as without memory (what is kept: tests/test_book.py)."""
     down_s = MEMORY_FRESH_S + 60

@@ -65,6 +65,29 @@ def test_every_change_of_the_target_is_marked_with_its_reason() -> None:
         assert " ".join(entry.decision.detail.split()) in " ".join(plain.split())
 
 
+def test_requests_that_the_gateway_holds_wait_too() -> None:
+    """Nobody takes them, so no engine tells of them; an empty queue lies at the bottom of the axis."""
+    entries = tuple(
+        replace(entry, signals=replace(entry.signals, samples=(), held_requests=held))
+        for entry, held in zip(told(0).entries, (0.0, 999.0, None), strict=False)
+    )
+    drawn = picture.figure(
+        [Column(title="x", objective_s=2.5, tracks=(Track(name="ours", entries=entries),))], title=""
+    )
+    waiting = next(trace for trace in drawn.data if "waiting" in str(trace.text))
+    assert list(waiting.text) == ["0 waiting", "999 waiting", "0 waiting"]
+    assert list(waiting.y) == [0.0, 3.0, 0.0]
+
+
+def test_little_that_was_late_is_to_be_seen() -> None:
+    """The axis of what was in time begins near the lowest share, not at nothing."""
+    drawn = picture.figure([column()], title="A test")
+    shares = [share for trace in drawn.data[-2 * 3 :] for share in trace.y if trace.text is None and share is not None]
+    low, high = drawn.layout.yaxis4.range
+    assert low < min(shares) < low + 0.2 * (1 - low)
+    assert high > 1.0
+
+
 def test_the_last_attainment_is_the_scores(html: Path) -> None:
     """The curve of ours ends where the count of first tokens in time ends."""
     drawn = picture.figure([column()], title="A test")
