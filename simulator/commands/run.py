@@ -227,9 +227,7 @@ def _refuse_odd_setting(options: Options) -> None:
             f"--knob {options.knob:g} cannot be {options.peer}'s {knob.name}; give {knob.least:g} to {knob.most:g}"
         )
     if options.knob is not None and knob.whole and options.knob != int(options.knob):
-        raise click.ClickException(
-            f"--knob {options.knob:g}: {options.peer}'s {knob.name} are whole; give such a number"
-        )
+        raise click.ClickException(f"--knob {options.knob:g}: {knob.name} come in whole numbers; give one")
 
 
 def _usual(policy: ScalingPolicy, peer: str) -> float:
