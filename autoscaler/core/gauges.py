@@ -2,7 +2,8 @@
 
 A sum says nothing without its pods: with three of four pods telling, the fourth is estimated by who asks, not here.
 
-Invariants: pure; a gauge that is no measurement (NaN, infinite, negative, a KV use that is no ratio) is not told.
+Invariants: pure; a gauge that is no measurement (NaN, infinite, negative, a KV use that is no ratio, or one of nothing
+while requests run, as of a series that an engine has renamed) is not told.
 """
 
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ def gauges(samples: list[PodSample], kv_capacity_tokens: float | None) -> Gauges
             continue
         running, running_pods = running + now, running_pods + 1
         ratio = sample.kv_ratio
-        if capacity is not None and now > 0 and ratio is not None and 0 <= ratio <= FULLEST:
+        if capacity is not None and now > 0 and ratio is not None and 0 < ratio <= FULLEST:
             kv_tokens, kv_running = kv_tokens + ratio * capacity, kv_running + now
     return Gauges(
         running=running,

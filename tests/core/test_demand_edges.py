@@ -42,9 +42,9 @@ def test_one_running_request_says_how_much_cache_it_holds(running: float, learnt
     assert memory.kv_tokens == (pytest.approx(0.01 * 400_000) if learnt else None)
 
 
-@pytest.mark.parametrize(("ratio", "counts"), [(0.0, 1), (1.5, 1), (1.51, 0), (-0.01, 0)])
+@pytest.mark.parametrize(("ratio", "counts"), [(1e-6, 1), (1.5, 1), (1.51, 0), (-0.01, 0), (0.0, 0)])
 def test_a_kv_use_far_beyond_one_is_no_ratio(ratio: float, counts: int) -> None:
-    """Some engines tell a little more than 1 while they evict; per cent are something else."""
+    """Some engines tell a little more than 1 while they evict; per cent are something else, and who runs holds some."""
     told = gauges([sample("a", 0, 0, running=10.0, kv_ratio=ratio)], 1000.0)
     assert told.kv_running == 10.0 * counts
     assert told.kv_tokens == ratio * 1000.0 * counts

@@ -168,7 +168,7 @@ def test_strict_refuses_what_is_otherwise_told(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n2024-05-10 00:00:00+00:00,1,1\nnever,1,1\n")
     refused(call("info", path, "--strict"), "line 3: TIMESTAMP", "write UTC")
-    assert "1 broken lines" in " ".join(call("info", path).output.split())
+    assert "1 broken line is" in " ".join(call("info", path).output.split())
 
 
 def test_whatever_takes_a_trace_takes_every_form(tmp_path: Path) -> None:
