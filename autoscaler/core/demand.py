@@ -46,6 +46,7 @@ PROMPT_TOKENS = 500.0
 OUTPUT_TOKENS = 100.0
 TOKEN_WEIGHT = 400.0
 KV_WEIGHT = 300.0
+LEAST_COUNT = 1e-6  # Requests are whole; what is less is a rounding, and a mean over it may be infinite.
 ITL_WEIGHT = 0.2
 ITL_STEPS = 2.5  # Inter-token latency before one was measured, in fixed step times.
 SUSPICIOUS_IN_FLIGHT = 5.0  # Poisson with this mean is 0 in one of 150 scrapes.
@@ -241,7 +242,7 @@ def mix(memory: DemandMemory) -> RequestMix:
 
 def _weighted(old: float | None, total: float, count: float, constant: float) -> float | None:
     """Return the count-weighted mean; the first measured interval replaces what was assumed."""
-    if count <= 0:
+    if count < LEAST_COUNT:
         return old
     mean = total / count
     return mean if old is None else old + (1 - exp(-count / constant)) * (mean - old)

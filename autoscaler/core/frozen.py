@@ -19,6 +19,13 @@ that records once a minute is slow, not frozen. Once frozen a counter is so unti
 A count of ends that stood still over those 4 intervals tells no arrivals before it is proved frozen, nor when it moves
 again: first tokens do, and in honest traffic they tell the same.
 
+First tokens themselves may stand still. Of e requests that ended since they last moved, at most those had theirs before
+that were inside then; so e less those, beyond the same margin, proves it. They are then as if they were missing: ends
+tell arrivals and prompts, and nothing has to be held for it.
+
+Where first tokens and ends both stand still, neither says anything of the other, and the gauges are asked: a request
+that is in the engine no more has ended. LEAST_LEFT such requests, in as many intervals as above, prove that both do.
+
 Everything is kept by pod, since a pod's last move: pods that come, go and restart change nothing in one another.
 Long answers, a queue that drains and a night without traffic give no n beyond what is in the engine. An engine without
 a count of first tokens, or without one of the gauges, is not judged.
@@ -33,21 +40,27 @@ from math import sqrt
 from typing import NamedTuple
 
 LEAST_INTERVALS = 4
+LEAST_LEFT = 4.0
 MARGIN_REQUESTS = 10.0
 MARGIN_ROOTS = 4.0
+MOST_INSIDE = 1e12
 
 
 class Stand(NamedTuple):
     """How long one counter of one pod stands still, in what it should have counted.
 
     ``first_tokens`` and ``intervals`` in which they came, since the counter last moved; ``unpaired`` are the requests
-    that were counted meanwhile, and wait for the tokens of this counter.
+    that were counted meanwhile, and wait for the tokens of this counter. ``inside`` were in the engine when first
+    tokens last moved; ``left`` went, in ``left_intervals``, while neither first tokens nor ends were counted.
     """
 
     first_tokens: float = 0.0
     intervals: int = 0
     unpaired: float = 0.0
     frozen: bool = False
+    inside: float = 0.0
+    left: float = 0.0
+    left_intervals: int = 0
 
     @property
     def doubtful(self) -> bool:
@@ -74,5 +87,32 @@ def followed(stand: Stand, gain: float | None, first_tokens: float, requests: fl
     given = stand.first_tokens + first_tokens
     intervals = stand.intervals + (first_tokens > 0)
     through = inside is not None and given - inside > MARGIN_REQUESTS + MARGIN_ROOTS * sqrt(given)
-    after = Stand(given, intervals, stand.unpaired + requests, stand.frozen)
+    after = stand._replace(first_tokens=given, intervals=intervals, unpaired=stand.unpaired + requests)
     return after._replace(frozen=True) if through and after.doubtful else after
+
+
+def followed_by_ends(stand: Stand, gain: float | None, ends: float, inside_before: float | None) -> Stand:
+    """Return how first tokens stand after an interval in which so many requests ended.
+
+    ``inside_before`` are the requests in the pod at the beginning of it; ``None``: not told, and nothing is proved.
+    """
+    if gain is None or gain > 0:
+        return MOVING
+    if stand.intervals == 0:
+        stand = stand._replace(inside=MOST_INSIDE if inside_before is None else inside_before)
+    if ends <= 0:
+        # What came since is inside too: to begin later asks for more.
+        return stand if stand.intervals or stand.left or stand.frozen else MOVING
+    ended = stand.first_tokens + ends
+    after = stand._replace(first_tokens=ended, intervals=stand.intervals + 1)
+    through = ended - stand.inside > MARGIN_REQUESTS + MARGIN_ROOTS * sqrt(ended)
+    return after._replace(frozen=True) if through and after.doubtful else after
+
+
+def followed_by_gauges(stand: Stand, left: float) -> Stand:
+    """Return how first tokens or ends stand after an interval in which neither was counted and ``left`` went."""
+    if left <= 0:
+        return stand
+    after = stand._replace(left=stand.left + left, left_intervals=stand.left_intervals + 1)
+    proved = after.left >= LEAST_LEFT and after.left_intervals >= LEAST_INTERVALS
+    return after._replace(frozen=True) if proved else after

@@ -25,7 +25,7 @@ no value that is not finite leaves this module.
 from math import isfinite
 from typing import NamedTuple
 
-from autoscaler.core.frozen import MOVING, Stand, followed
+from autoscaler.core.frozen import MOVING, Stand, followed, followed_by_ends, followed_by_gauges
 from autoscaler.core.gauges import MOST, finite
 from autoscaler.core.policy_parts import Timing
 from autoscaler.core.signals import PodSample, Presence, Replica, ReplicaState, Signals
@@ -42,9 +42,10 @@ GAUGES = 2
 WIDTH = 9
 _MOVES = (GENERATED, STEPS, FINISHED, FIRST_TOKENS, PROMPTS)
 # The counters that are looked at for standing still, in the order of Track.stands.
-_JUDGED = (PROMPTS, GENERATED, FINISHED)
-_SERIES = ("prompt tokens", "generated tokens", "finished requests")
-_ALL_MOVE: tuple[Stand, ...] = (MOVING, MOVING, MOVING)
+_JUDGED = (PROMPTS, GENERATED, FINISHED, FIRST_TOKENS)
+_SERIES = ("prompt tokens", "generated tokens", "finished requests", "first tokens")
+_ALL_MOVE: tuple[Stand, ...] = (MOVING, MOVING, MOVING, MOVING)
+_ENDS, _BEGINNINGS = 2, 3
 _NEW: tuple[float | None, ...] = (0.0,) * WIDTH
 
 
@@ -139,16 +140,16 @@ def tracked(
         if before is not None and gains is not None:
             dt_s = sample.at - before.at
             still_s = before.still_s + dt_s if _is_still(old, values, gains) else 0.0
-            stood = before.stands or _ALL_MOVE
+            stood = _as_many(before.stands)
         if gains is None:
             old, gains = _NEW, _gains(_NEW, values)
             dt_s = _since_ready(timing, newest_at, sample, ready_at.get(sample.pod))
         rate_rps, stands = None, _ALL_MOVE
         if gains is not None:
-            stands = _followed(stood, values, gains)
+            stands = _followed(stood, old, values, gains)
             if dt_s is not None:
                 believed = _believed(stood, stands, gains)
-                rate_rps = _arrivals(believed, dt_s, count_ends=not stood[-1].doubtful)
+                rate_rps = _arrivals(believed, dt_s, count_ends=not stood[_ENDS].doubtful)
                 gained.append(_told(believed, stood, values))
         after[sample.pod] = Track(sample.at, values, rate_rps, still_s or 0.0, () if stands == _ALL_MOVE else stands)
     return after, Gains(*[sum(column) for column in zip(*gained, strict=True)]) if gained else _NOTHING
@@ -169,31 +170,51 @@ def hung(timing: Timing, tracks: dict[str, Track]) -> tuple[str, ...]:
 
 
 def frozen(tracks: dict[str, Track]) -> tuple[str, ...]:
-    """Return the counters that are proved to be frozen, as "finished requests of POD"."""
+    """Return the counters that are proved to be frozen, as "finished requests of POD".
+
+    First tokens are not missed where ends are counted.
+    """
     found = []
     for pod, track in tracks.items():
         # Most pods have none that stands still.
-        for series, stand in zip(_SERIES, track.stands, strict=False):
+        counts_ends = _as_wide(track.values)[FINISHED] is not None and not (track.stands and track.stands[_ENDS].frozen)
+        for series, stand in zip(_SERIES[: _BEGINNINGS + (not counts_ends)], track.stands, strict=False):
             if stand.frozen:
                 found.append(f"{series} of {pod}")
     return tuple(sorted(found))
 
 
 def _followed(
-    stood: tuple[Stand, ...], values: tuple[float | None, ...], gains: list[float | None]
+    stood: tuple[Stand, ...], old: tuple[float | None, ...], values: tuple[float | None, ...], gains: list[float | None]
 ) -> tuple[Stand, ...]:
     """Return how the judged counters stand after an interval."""
-    if gains[PROMPTS] and gains[GENERATED] and gains[FINISHED]:
+    if gains[PROMPTS] and gains[GENERATED] and gains[FINISHED] and gains[FIRST_TOKENS]:
         return _ALL_MOVE  # So it is for nearly every pod of a busy fleet.
-    first, inside = gains[FIRST_TOKENS] or 0.0, None
-    if values[RUNNING] is not None and values[WAITING] is not None:
-        inside = _in_flight(values)
+    first, ends, before, inside = gains[FIRST_TOKENS] or 0.0, gains[FINISHED] or 0.0, _inside(old), _inside(values)
     prompts, outputs = _counts(gains)
-    paired = (prompts or 0.0, outputs or 0.0, 0.0)
-    return tuple(
-        MOVING if index == GENERATED and not _generates(values) else followed(stand, gains[index], first, count, inside)
-        for index, stand, count in zip(_JUDGED, stood, paired, strict=True)
+    generates = _generates(values)
+    stands = (
+        followed(stood[0], gains[PROMPTS], first, prompts or 0.0, inside),
+        followed(stood[1], gains[GENERATED], first, outputs or 0.0, inside) if generates else MOVING,
+        followed(stood[_ENDS], gains[FINISHED], first, 0.0, inside),
+        followed_by_ends(stood[_BEGINNINGS], gains[FIRST_TOKENS], ends, before) if generates else MOVING,
     )
+    if first or ends or before is None or inside is None:
+        return tuple(stand if stand.frozen else stand._replace(left=0.0, left_intervals=0) for stand in stands)
+    judged = [
+        followed_by_gauges(stands[at], before - inside) if gains[_JUDGED[at]] == 0 else MOVING
+        for at in (_ENDS, _BEGINNINGS)
+    ]
+    return (*stands[:_ENDS], *judged)
+
+
+def _inside(values: tuple[float | None, ...]) -> float | None:
+    return None if values[RUNNING] is None or values[WAITING] is None else _in_flight(values)
+
+
+def _as_many(stands: tuple[Stand, ...]) -> tuple[Stand, ...]:
+    # A memory of an earlier version knows fewer counters.
+    return stands if len(stands) == len(_JUDGED) else (*stands, *_ALL_MOVE[len(stands) :])
 
 
 def _believed(stood: tuple[Stand, ...], stands: tuple[Stand, ...], gains: list[float | None]) -> list[float | None]:
@@ -205,6 +226,10 @@ def _believed(stood: tuple[Stand, ...], stands: tuple[Stand, ...], gains: list[f
         if before.frozen or after.frozen:
             believed = [*believed]
             believed[index] = None
+    if stands[_ENDS].frozen and stands[_ENDS].left and gains[FIRST_TOKENS] == 0:
+        # Who left was counted by neither, so that none began says no more than that none ended.
+        believed = [*believed]
+        believed[FIRST_TOKENS] = None
     return believed
 
 

@@ -163,3 +163,9 @@ def test_a_pod_owes_a_sample_two_scrapes_after_it_became_ready(age_s: float, exp
     pods = (replica("a"), replica("b", ready_at=10.0 - age_s))
     _, observed = seen(at(15, sample("a", 10, 160), replicas=pods))
     assert (observed.reporting, observed.expected) == (1, expected)
+
+
+def test_a_count_that_is_a_rounding_makes_no_mean() -> None:
+    """Requests are whole. Over next to none a mean would be infinite, and demand never known again."""
+    memory, _ = seen(at(0, sample("a", -5, 100)), at(15, sample("a", 10, 100 + 1e-9, generation_tokens=1e9)))
+    assert memory.output_tokens is None or memory.output_tokens < 1e6

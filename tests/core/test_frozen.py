@@ -314,3 +314,66 @@ def test_a_nearly_idle_hour_never_looks_frozen(tmp_path: Path) -> None:
     assert len(decisions) > 200
     assert {decision.numbers["frozen_counters"] for decision in decisions} == {0.0}
     assert "FrozenCounters" not in {one.name for decision in decisions for one in decision.conditions}
+
+
+@pytest.mark.parametrize("missing", [None, "ttft_count", "finished_requests"])
+@pytest.mark.parametrize("rate_rps", [0.3, 2.0])
+def test_beginnings_and_ends_that_both_stand_still_are_told_by_who_leaves(missing: str | None, rate_rps: float) -> None:
+    """Neither says anything of the other; the gauges do. Nothing goes down, neither before the proof nor after it."""
+    random, traffic = Random(7), Traffic(rate_rps=rate_rps, output_tokens=200.0)
+    engines = [Engine(pod=f"p{index}", born_at=-9000.0) for index in range(4)]
+    memory, targets, found = initial(SPEC), [], []
+    for tick in range(120):
+        lived(engines, traffic, random)
+        if tick == 20:
+            for engine in engines:
+                for counter in {"ttft_count", "finished_requests"} - {missing}:
+                    engine.stop(counter)
+        now = seen(engines, 15.0 * tick)
+        if missing is not None:
+            now = without(now, missing)
+        memory, decision = decide(SPEC, memory, now)
+        if tick >= 20:
+            targets.append(decision.target)
+            found.append("FrozenCounters" in names(decision))
+    assert found.index(True) <= 60
+    assert all(found[found.index(True) :])
+    assert {target for target in targets[found.index(True) :] if target is not None} <= {4}
+
+
+def test_first_tokens_that_were_never_counted_leave_prompts_to_be_told_by_ends() -> None:
+    """Prompts of 4,000 tokens in engines whose count of first tokens stays 0: no smaller order, and no condition."""
+    wants = []
+    for broken in (False, True):
+        random, traffic = Random(3), Traffic(rate_rps=1.5, prompt_tokens=4000.0, output_tokens=60.0)
+        engines = [Engine(pod=f"p{index}", born_at=-9000.0) for index in range(4)]
+        memory = initial(SPEC)
+        for tick in range(60):
+            if broken and tick == 0:
+                for engine in engines:
+                    engine.stop("ttft_count")
+            lived(engines, traffic, random)
+            memory, decision = decide(SPEC, memory, seen(engines, 15.0 * tick))
+            assert "FrozenCounters" not in names(decision)
+        wants.append(decision.numbers["prompt_tokens"])
+    assert wants[1] == pytest.approx(wants[0], rel=0.05)
+
+
+def test_a_drained_queue_of_long_answers_does_not_freeze_first_tokens() -> None:
+    """Five hundred have begun when traffic stops, and end one after another: as many as were inside is not odd."""
+    stand = frozen.followed_by_ends(MOVING, 0.0, 100.0, 500.0)
+    for _ in range(4):
+        stand = frozen.followed_by_ends(stand, 0.0, 100.0, 300.0)
+    assert not stand.frozen
+    assert frozen.followed_by_ends(stand, 0.0, 200.0, 0.0).frozen
+    assert frozen.followed_by_ends(stand, 1.0, 1.0, 0.0) is MOVING
+
+
+def test_who_leaves_uncounted_is_proved_by_four_in_four_intervals() -> None:
+    """One to either side of each bound."""
+    stand = MOVING
+    for left, proved in ((1.0, False), (1.0, False), (0.0, False), (1.0, False), (1.0, True)):
+        stand = frozen.followed_by_gauges(stand, left)
+        assert stand.frozen is proved
+    many = frozen.followed_by_gauges(frozen.followed_by_gauges(frozen.followed_by_gauges(MOVING, 9.0), 9.0), 9.0)
+    assert not many.frozen
