@@ -2,7 +2,7 @@
 
 The model is simulator/startup/physics.py. Each model of the data is left out in turn, with all its starts on all hosts;
 the constants are fitted to the starts of the others, and the starts of the one left out are predicted from its sizes,
-its tier and its host. Goal (issue 4): error of the total under 10 %, in the mean over all starts as well as over
+its tier and its host. Goal: error of the total under 10 %, in the mean over all starts as well as over
 models, of which some were started once and some five times.
 
 Three of the 55 starts are labelled as reading from a disk that gives every other start 0.54 GB/s, and read at more than

@@ -1,6 +1,6 @@
 """The simulated engine against real servers: ``python -m benchmarks.engine_accuracy``.
 
-Goals (issue 4): against recorded vLLM runs, coefficients fitted on one half of the requests, means of TTFT and TPOT on
+Goals: against recorded vLLM runs, coefficients fitted on one half of the requests, means of TTFT and TPOT on
 the other half within 3 % and 95th percentiles within 10 %; against real load tests, TPOT within 15 % in the median.
 TTFT of the load tests is reported. How each is done: benchmarks/run_fit.py and benchmarks/serving_accuracy.py.
 

@@ -46,8 +46,8 @@ def case_of(policy: Path, trace: str, options: CaseOptions) -> Case:
     with inputs.told_errors():
         nodes = None if options.cluster is None else clusterfile.read(options.cluster)
     requests = inputs.read_requests(trace, options.reading)
-    start_s = _coldstart_s(found, nodes, options.coldstart_s)
-    _refuse_too_small(found, requests)
+    start_s = _coldstart_s(found, nodes, options.coldstart_s, place=policy)
+    _refuse_too_small(found, requests, place=policy)
     return Case(
         policy=found,
         trace=requests,
@@ -65,7 +65,7 @@ def case_of(policy: Path, trace: str, options: CaseOptions) -> Case:
     )
 
 
-def _refuse_too_small(policy: ScalingPolicy, trace: Trace | Traffic) -> None:
+def _refuse_too_small(policy: ScalingPolicy, trace: Trace | Traffic, *, place: Path) -> None:
     """Refuse an engine that could not serve such traffic at all, as far as the first piece of it tells."""
     first = next((piece for piece in traffic_of(trace).pieces() if len(piece)), None)
     if first is None:
@@ -74,18 +74,20 @@ def _refuse_too_small(policy: ScalingPolicy, trace: Trace | Traffic) -> None:
     refused = float(too_long(first, profile).mean())
     if refused > MOST_REFUSED:
         raise click.ClickException(
-            f"{refused:.0%} of the requests are longer than the KV cache of a replica, {profile.kv_tokens:,} tokens;"
-            " give spec.engine.kvTokens as the engine reports it, or other traffic"
+            f"{place}: {refused:.0%} of the requests are longer than the KV cache of a replica,"
+            f" {profile.kv_tokens:,} tokens; give spec.engine.kvTokens as the engine reports it, or other traffic"
         )
 
 
-def _coldstart_s(policy: ScalingPolicy, cluster: ModelledCluster | None, given_s: float | None) -> float:
+def _coldstart_s(
+    policy: ScalingPolicy, cluster: ModelledCluster | None, given_s: float | None, *, place: Path
+) -> float:
     """Return what a cold start usually takes, the policy's replicas having been found to fit the cluster."""
     try:
         profile = profile_of(policy)
         usual_s = None if cluster is None else _usual_start_s(cluster, profile)
     except (ProfileError, ModelledClusterError) as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(f"{place}: {error}") from error
     if given_s is not None and isnan(given_s):
         raise click.ClickException("--cold-start nan is no number; give seconds, 1 to 1200")
     if usual_s is not None and given_s is not None:

@@ -82,14 +82,21 @@ class Recipe:
         changes = (*self.ramps, *self.jumps)
         sides = (self.prompt, self.output)
         for holds, what in (
-            (self.span_s > 0 and self.rate_rps > 0, "the length of the trace and its rate must be above 0"),
-            (self.daily_ratio >= 1, "the day's highest rate over its lowest must be 1 or more"),
-            (self.weekend_ratio >= 0, "the weekend's ratio must be 0 or more"),
-            (self.dispersion >= 1, "a dispersion below 1 is smoother than chance; give 1 or more"),
-            (1 <= self.burst_s <= _PIECE_S, "the length of bursts must lie between 1 s and an hour"),
-            (all(0 <= each.start_s < each.end_s for each in changes), "ramps and jumps must end after they begin"),
-            (all(each.ratio >= 0 for each in changes), "the ratio of ramps and jumps must be 0 or more"),
-            (all(1 <= side.p50 <= side.p99 <= side.longest for side in sides), "lengths need 1 ≤ p50 ≤ p99 ≤ longest"),
+            (self.span_s > 0, "the length (--for) must be above 0"),
+            (self.rate_rps > 0, "the rate (--rate) must be above 0"),
+            (self.daily_ratio >= 1, "the day's highest rate over its lowest (--daily) must be 1 or more"),
+            (self.weekend_ratio >= 0, "the weekend's ratio (--weekend) must be 0 or more"),
+            (self.dispersion >= 1, "a --dispersion below 1 is smoother than chance; give 1 or more"),
+            (1 <= self.burst_s <= _PIECE_S, "the length of bursts (--burst) must lie between 1 s and an hour"),
+            (
+                all(0 <= each.start_s < each.end_s for each in changes),
+                "each --ramp and --jump must end after it begins",
+            ),
+            (all(each.ratio >= 0 for each in changes), "the ratio of a --ramp or --jump must be 0 or more"),
+            (
+                all(1 <= side.p50 <= side.p99 <= side.longest for side in sides),
+                "lengths (--prompt, --answer) need 1 ≤ p50 ≤ p99 ≤ --longest",
+            ),
         ):
             if not holds:
                 raise TraceError(f"synthetic: {what}")

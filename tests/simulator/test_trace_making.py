@@ -279,7 +279,7 @@ def test_the_commands_write_what_they_say(tmp_path: Path) -> None:
     [
         (("make", "OUT", "--for", "soon"), "soon is no time; give"),
         (("make", "OUT", "--jump", "1h:2h"), "1h:2h is no change; give"),
-        (("make", "OUT", "--rate", "0"), "rate must be above 0"),
+        (("make", "OUT", "--rate", "0"), "the rate (--rate) must be above 0"),
         (("make", "OUT.txt"), "its ending says no form; end it"),
         (("scale", "azure-code-2023", "OUT"), "give one of --factor and --rate"),
         (("scale", "azure-code-2023", "OUT", "--factor", "1", "--rate", "1"), "give one of --factor and --rate"),
