@@ -46,6 +46,7 @@ PROMPT_TOKENS = 500.0
 OUTPUT_TOKENS = 100.0
 TOKEN_WEIGHT = 400.0
 KV_WEIGHT = 300.0
+QUIET_S = 300.0  # Without a request for so long nobody asks; one empty scrape of sparse traffic says nothing.
 LEAST_COUNT = 1e-6  # Requests are whole; what is less is a rounding, and a mean over it may be infinite.
 ITL_WEIGHT = 0.2
 ITL_STEPS = 2.5  # Inter-token latency before one was measured, in fixed step times.
@@ -58,7 +59,8 @@ class DemandMemory:
 
     ``measured_at`` is the sample time of the newest interval that told demand. ``tells_waiting`` says whether any pod
     ever told what waits in it. ``untold`` and ``contradiction`` are those of the newest interval. ``untold_prompts``
-    and ``untold_outputs`` stay until such tokens are told again, or nobody asks any more.
+    and ``untold_outputs`` stay until such tokens are told again, or nobody asks any more; ``asked_at`` is the newest
+    sample at which somebody did.
     """
 
     tracks: dict[str, Track] = field(default_factory=dict)
@@ -73,6 +75,7 @@ class DemandMemory:
     arrival_rps: float | None = None
     dispersion: Dispersion = field(default_factory=Dispersion)
     measured_at: float | None = None
+    asked_at: float | None = None
     tells_waiting: bool = False
     untold: str | None = None
     untold_prompts: bool = False
@@ -89,11 +92,13 @@ class Observed:
     newest that gave an interval. Sums over pods are scaled to all ``expected`` pods. ``running`` and ``waiting`` are
     ``None`` if no pod told; ``waiting`` includes what a gateway holds. ``hung`` are the pods that have requests and
     move none, ``frozen`` the counters that stand still though requests went through. ``untold`` says what was not told
-    of requests that were counted; ``contradiction`` is a sentence if the metrics cannot all be true.
+    of requests that were counted; ``contradiction`` is a sentence if the metrics cannot all be true. ``idle`` says that
+    nobody has asked for long.
     """
 
     newest_at: float | None
     measured_at: float | None
+    idle: bool
     fresh: bool
     dt_s: float
     demand: float | None
@@ -178,7 +183,7 @@ def update(
         measured = arrival_rps is not None
         if arrival_rps is not None:
             after = _with_work(spec, coefficients, after, arrival_rps, dt_s)
-        after = _with_untold(after, gains)
+        after = _with_untold(_with_asked(after, seen), gains)
     if measured:
         after = replace(after, measured_at=newest_at, contradiction=_contradiction(spec, coefficients, after, seen))
     return after, _observed(spec, after, seen, dt_s=dt_s if measured else None)
@@ -208,6 +213,18 @@ def _arrival_rps(
     return max(sum(rates) * max(seen.expected, len(rates)) / len(rates) + held_rps, 0.0)
 
 
+def _with_asked(memory: DemandMemory, seen: _Seen) -> DemandMemory:
+    """Return the memory with when requests were last there: they came, or they are in an engine or held."""
+    asked = bool(memory.arrival_rps or seen.running or seen.waiting)
+    return replace(memory, asked_at=seen.newest_at) if asked else memory
+
+
+def _is_idle(memory: DemandMemory) -> bool:
+    if memory.arrival_rps != 0 or memory.newest_at is None:
+        return False
+    return memory.asked_at is None or memory.newest_at - memory.asked_at >= QUIET_S
+
+
 def _with_untold(memory: DemandMemory, gains: Gains) -> DemandMemory:
     """Return the memory with what nobody told of requests that were counted: prompts and answers each for themselves.
 
@@ -215,7 +232,7 @@ def _with_untold(memory: DemandMemory, gains: Gains) -> DemandMemory:
     """
     # Without arrivals there is no work, whatever a request of them would have been. That none ended is not enough.
     begun = gains.prompt_requests + gains.untold_prompts
-    idle = memory.arrival_rps == 0 and begun == 0
+    idle = _is_idle(memory) and begun == 0
     prompts = _is_untold(gains.prompt_requests, gains.untold_prompts, before=memory.untold_prompts and not idle)
     outputs = _is_untold(gains.output_requests, gains.untold_outputs, before=memory.untold_outputs and not idle)
     which = "prompt tokens" if prompts else "generated tokens"
@@ -229,7 +246,7 @@ def _is_untold(told: float, untold: float, *, before: bool) -> bool:
 
 def put_right(memory: DemandMemory) -> DemandMemory:
     """Return the memory after a clock ahead was put right: the means stay, what is timed by it goes."""
-    return replace(memory, tracks={}, newest_at=None, measured_at=None, held=None)
+    return replace(memory, tracks={}, newest_at=None, measured_at=None, asked_at=None, held=None)
 
 
 def mix(memory: DemandMemory) -> RequestMix:
@@ -293,6 +310,7 @@ def _observed(spec: PolicySpec, memory: DemandMemory, seen: _Seen, dt_s: float |
     return Observed(
         newest_at=seen.newest_at,
         measured_at=memory.measured_at,
+        idle=_is_idle(memory),
         fresh=dt_s is not None,
         dt_s=0.0 if dt_s is None else dt_s,
         demand=memory.demand,

@@ -266,8 +266,8 @@ def _no_demand(situation: Situation) -> Verdict | None:
 
 def _frozen(situation: Situation) -> Verdict | None:
     observed = situation.observed
-    # Without arrivals, and with nobody inside, there is no work, whatever the counters say.
-    if not observed.frozen or (observed.arrival_rps == 0 and not observed.running and not observed.waiting):
+    # With nobody asking for long there is no work, whatever the counters say.
+    if not observed.frozen or observed.idle:
         return None
     detail = f"no scale-down on counters that stand still: {named(observed.frozen)}"
     return Verdict(target=situation.spec_replicas, why=Why.CONTRADICTORY, detail=detail)

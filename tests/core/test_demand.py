@@ -306,7 +306,7 @@ def test_without_arrivals_untold_tokens_do_not_matter() -> None:
     """Nothing arrives, so there is no work, whatever a request of it would have been: the way down is open again."""
     busy = [at(15.0 * n, sample("a", 15 * n - 5, 60 * n, **NO_PROMPTS)) for n in range(10)]
     idle = {"running": 0.0, "waiting": 0.0} | NO_PROMPTS
-    quiet = [at(15.0 * n, sample("a", 15 * n - 5, 60 * 9, **idle)) for n in range(10, 13)]
+    quiet = [at(15.0 * n, sample("a", 15 * n - 5, 60 * 9, **idle)) for n in range(10, 32)]
     assert seen(*busy)[1].untold is not None
     assert seen(*busy, *quiet)[1].untold is None
 

@@ -377,3 +377,20 @@ def test_who_leaves_uncounted_is_proved_by_four_in_four_intervals() -> None:
         assert stand.frozen is proved
     many = frozen.followed_by_gauges(frozen.followed_by_gauges(frozen.followed_by_gauges(MOVING, 9.0), 9.0), 9.0)
     assert not many.frozen
+
+
+@pytest.mark.parametrize("counter", ["prompt_tokens", "generation_tokens"])
+def test_an_empty_scrape_of_sparse_traffic_opens_no_way_down(counter: str) -> None:
+    """A request every other scrape and nobody tells its tokens: nothing goes down until nobody has asked for long."""
+    memory, decisions, sent = initial(SPEC), [], 0.0
+    for tick in range(80):
+        sent += tick % 2 if tick < 50 else 0.0
+        told = {"ttft_count": sent, "prompt_tokens": 4000.0 * sent, "generation_tokens": 90.0 * sent, counter: None}
+        now = steady(15.0 * tick, ready=3)
+        pods = [replica.pod for replica in now.replicas]
+        samples = tuple(sample(pod, 15.0 * tick - 5, sent, running=0.0, waiting=0.0, **told) for pod in pods)
+        memory, decision = decide(SPEC, memory, replace(now, samples=samples))
+        decisions.append(decision)
+    assert {decision.target for decision in decisions[:50]} <= {3, None}
+    assert decisions[49].why is Why.PARTIAL
+    assert decisions[-1].target == 1, "with nobody asking there is no work, whatever a request would be"
