@@ -181,7 +181,8 @@ def _tell(
     interrupted: bool,
 ) -> None:
     console = Console()
-    title = f"{best.tried} settings tried{', then interrupted' if interrupted else ''}"
+    tried = "1 setting" if best.tried == 1 else f"{best.tried} settings"
+    title = f"{tried} tried{', then interrupted' if interrupted else ''}"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
     for heading in ("", "searched on: in time", "hours", "held out: in time", "hours"):
         table.add_column(heading, justify="right" if heading else "left")
@@ -194,6 +195,8 @@ def _tell(
     missed = _missed(case, after["test"])
     if missed is not None:
         console.print(f"held out: {missed}", soft_wrap=True)
+    if before["test"].attainment >= after["test"].attainment and before["test"].hours <= after["test"].hours:
+        console.print("held out: the policy as it was does as well for no more hours; keep it", soft_wrap=True)
     console.print(f"tuned policy: {(folder / POLICY).resolve()}", soft_wrap=True, markup=False)
     if interrupted:
         console.print(f"go on: the same command with --resume --out {folder}", soft_wrap=True, markup=False)

@@ -210,7 +210,7 @@ def test_a_search_that_was_interrupted_finds_what_one_that_was_not_finds(
         "--jobs",
         "1",
     )
-    assert call(*given, "--out", inputs / "whole").exit_code == 0
+    assert call(*given, "--out", inputs / "unbroken").exit_code == 0
     evaluated, batches = search.evaluated, iter((True, False))
 
     def interrupted(*these: Any, **options: Any) -> Any:
