@@ -82,6 +82,7 @@ def _drive(pool: Pool, clients: int, pause_s: float, total: int) -> None:
     replica, gateway = pool.replicas[0], pool.gateway[0]
     for request in range(clients):
         pool.requests[request].arrival_s = 0.0
+        pool.requests[request].enqueued_s = 0.0
     gateway.submitted = clients
     answered, now_s = 0, 0.0
     advance(pool, now_s)
@@ -94,4 +95,5 @@ def _drive(pool: Pool, clients: int, pause_s: float, total: int) -> None:
             answered += 1
             if gateway.submitted < total:
                 pool.requests[gateway.submitted].arrival_s = now_s + pause_s
+                pool.requests[gateway.submitted].enqueued_s = now_s + pause_s
                 gateway.submitted += 1
