@@ -325,7 +325,7 @@ def test_a_replica_removed_in_its_pull_gives_its_place_back_and_the_image_comes_
 def test_a_lost_node_takes_its_replicas_and_their_requests_start_anew() -> None:
     """Both replicas of node 0 are gone at 50 s; replacements are ordered 30 s later; no request is lost."""
     nodes = nodes_of(replace(GROUP, min_nodes=2, max_nodes=2))
-    cluster = pool_on(nodes, replicas=3, trace=random_trace(3, 200, span_s=60.0))
+    cluster = pool_on(nodes, replicas=3, trace=random_trace(0, 200, span_s=60.0))
     nodes.nodes.schedule_fault(NodeFault(at_s=50.0, replaced_after_s=30.0))
     cluster.advance(50.0)
     assert states(cluster) == {2: READY}
