@@ -112,6 +112,7 @@ PIECES = [
 ]
 
 
+@pytest.mark.timeout(300)
 @settings(max_examples=300, deadline=None)
 @given(st.one_of(st.lists(st.sampled_from(PIECES), max_size=30).map("".join), st.text(max_size=60)))
 @example("(" * 900 + "a" + ")" * 900)
