@@ -86,9 +86,16 @@ def followed(stand: Stand, gain: float | None, first_tokens: float, requests: fl
         return stand
     given = stand.first_tokens + first_tokens
     intervals = stand.intervals + (first_tokens > 0)
-    through = inside is not None and given - inside > MARGIN_REQUESTS + MARGIN_ROOTS * sqrt(given)
     after = stand._replace(first_tokens=given, intervals=intervals, unpaired=stand.unpaired + requests)
-    return after._replace(frozen=True) if through and after.doubtful else after
+    return _judged(after, inside)
+
+
+def _judged(stand: Stand, inside: float | None) -> Stand:
+    """Return the stand as frozen if more went through uncounted than were ``inside``, beyond the margin."""
+    if inside is None or not stand.doubtful:
+        return stand
+    margin = MARGIN_REQUESTS + MARGIN_ROOTS * sqrt(stand.first_tokens)
+    return stand._replace(frozen=True) if stand.first_tokens - inside > margin else stand
 
 
 def followed_by_ends(stand: Stand, gain: float | None, ends: float, inside_before: float | None) -> Stand:
@@ -105,8 +112,7 @@ def followed_by_ends(stand: Stand, gain: float | None, ends: float, inside_befor
         return stand if stand.intervals or stand.left or stand.frozen else MOVING
     ended = stand.first_tokens + ends
     after = stand._replace(first_tokens=ended, intervals=stand.intervals + 1)
-    through = ended - stand.inside > MARGIN_REQUESTS + MARGIN_ROOTS * sqrt(ended)
-    return after._replace(frozen=True) if through and after.doubtful else after
+    return _judged(after, stand.inside)
 
 
 def followed_by_gauges(stand: Stand, left: float) -> Stand:

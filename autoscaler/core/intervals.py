@@ -213,6 +213,8 @@ def _inside(values: tuple[float | None, ...]) -> float | None:
 
 
 def _as_many(stands: tuple[Stand, ...]) -> tuple[Stand, ...]:
+    if not stands:
+        return _ALL_MOVE
     # A memory of an earlier version knows fewer counters.
     return stands if len(stands) == len(_JUDGED) else (*stands, *_ALL_MOVE[len(stands) :])
 

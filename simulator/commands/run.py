@@ -143,15 +143,16 @@ def _folders(folder: Path, pools: Sequence[Pool]) -> list[Path]:
 def _kept(folder: Path, pools: Sequence[Pool], options: Options) -> list[Result]:
     """Run, writing the journals as they grow, then the facts."""
     folders = _folders(folder, pools)
+    contenders = [pool.contender() for pool in pools]
     with _progress() as progress, ExitStack() as journals:
-        task = progress.add_task(", ".join(pool.contender().name for pool in pools), total=1.0)
+        task = progress.add_task(", ".join(contender.name for contender in contenders), total=1.0)
         parts = []
-        for pool, place in zip(pools, folders, strict=True):
+        for pool, contender, place in zip(pools, contenders, folders, strict=True):
             place.mkdir(exist_ok=True)
             parts.append(
                 Part(
                     scenario=pool.scenario,
-                    contender=pool.contender(),
+                    contender=contender,
                     promise=pool.case.promise,
                     price_usd_per_hour=pool.case.price_usd_per_hour,
                     on_entry=journals.enter_context(journalfile.writer(place / JOURNAL)),
