@@ -1,18 +1,23 @@
 """The simulator against real engines: the goals of the accuracy benchmarks, and that their products are what ships."""
 
+import csv
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks import coldstart_accuracy
+from benchmarks.coldstart_accuracy import leave_one_out
 from benchmarks.engine_accuracy import judge_run, on_grids, reached
 from benchmarks.fit_profiles import PROFILES, grid_profile, yaml_of
 from benchmarks.kv_memory import geometry_of, kv_tokens
-from benchmarks.recordings import ABSENT, recorded_runs, serving_points, shared_profiles, step_grids
+from benchmarks.recordings import ABSENT, read_csv, recorded_runs, serving_points, shared_profiles, step_grids
 from benchmarks.run_fit import errors_over, halves, replay
 from benchmarks.serving_accuracy import held_out_errors, summary
+from benchmarks.startup_fit import fit
+from benchmarks.startup_recordings import corrected, measured_starts
 from simulator.engine.profiles import load_profile
 from simulator.startup.physics import PHYSICS, REFERENCE_HOST, SLOWER_HOST, Line
 
@@ -67,22 +72,60 @@ def test_load_tests_are_predicted_without_having_seen_them(profiles: Path) -> No
 
 
 def test_starts_of_a_model_are_predicted_from_those_of_other_models(profiles: Path) -> None:
-    """The error of the total stays under 10 %, over starts and over models."""
-    figures = coldstart_accuracy.figures(profiles)
+    """The error of the total stays under 10 %, over starts and over models, where what was read from where is known.
+
+    With the labels as they stand it is over the goal, and would be over models if all but the weights were exact.
+    """
+    figures = coldstart_accuracy.figures(measured_starts(profiles))
     assert figures["starts"] == 55
-    assert all(figures["passed"].values()), figures["passed"]
+    goals = {goal: reached for goal, reached in figures["passed"].items() if "as they stand" not in goal}
+    assert len(goals) == 4
+    assert all(goals.values()), figures["labels"]
+    assert figures["floor"]["as they stand"]["over_models_pct"] > coldstart_accuracy.TOTAL_GOAL_PCT
+    assert figures["families_left_out"]["over_models_pct"] < coldstart_accuracy.TOTAL_GOAL_PCT
+
+
+@pytest.mark.parametrize("model", ["granite4.0-h-32b", "qwen-0.5b"])
+def test_what_is_predicted_of_a_start_does_not_depend_on_what_it_took(
+    profiles: Path, tmp_path: Path, model: str
+) -> None:
+    """Not even by its tier: starts that took twenty times as long are predicted the same."""
+    slower = slowed(profiles, tmp_path, model)
+    for select in coldstart_accuracy.LABELS.values():
+        told, untold = (
+            [item.predicted for item in leave_one_out(select(measured_starts(folder))) if item.start.model == model]
+            for folder in (profiles, slower)
+        )
+        assert told == untold
+
+
+def slowed(profiles: Path, folder: Path, model: str) -> Path:
+    """The measurements, in another folder, with all times of one model twenty times as long."""
+    table = Path("vllm_startup/vllm_startup_phases.csv")
+    rows = read_csv(profiles / table)
+    times = list(rows[0])[list(rows[0]).index("framework_bootstrap") :]
+    for row in rows:
+        if row["model"] == model:
+            row.update({name: str(20 * float(row[name])) for name in times if row[name]})
+    (folder / table).parent.mkdir()
+    with (folder / table).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder
 
 
 def test_the_shipped_constants_of_a_start_are_the_fitted_ones(profiles: Path) -> None:
     """Rounded, and nothing else."""
-    fitted = coldstart_accuracy.fit(coldstart_accuracy.measured_starts(profiles))
+    fitted = fit(corrected(measured_starts(profiles)))
+    close = partial(pytest.approx, rel=0.01, abs=0.005)
     for field in fields(PHYSICS):
         ours, theirs = getattr(PHYSICS, field.name), getattr(fitted.physics, field.name)
         for one, other in zip(ours, theirs, strict=True) if isinstance(ours, Line) else [(ours, theirs)]:
-            assert one == pytest.approx(other, rel=0.05), field.name
+            assert one == close(other), field.name
     for shipped, host in ((REFERENCE_HOST, "EPYC9354"), (SLOWER_HOST, "A100")):
         for field in fields(shipped):
-            assert getattr(shipped, field.name) == pytest.approx(getattr(fitted.hosts[host], field.name), rel=0.05)
+            assert getattr(shipped, field.name) == close(getattr(fitted.hosts[host], field.name))
 
 
 def test_the_capacity_from_memory_is_what_a_real_engine_reported() -> None:

@@ -59,7 +59,7 @@ def test_the_example_is_what_its_comments_say() -> None:
     assert [group.spot for group in cluster.groups] == [False, True]
     assert cluster.weights_from is Tier.OBJECT_STORE
     usual_s = cluster.usual_start_s(profile)
-    assert usual_s == pytest.approx(1 + 2 + 23.7 + 10 / 0.25 + 16.1 / 1.8)
+    assert usual_s == pytest.approx(1 + 2 + 23.1 + 10 / 0.25 + 16.1 / 1.8)
 
 
 def test_a_small_file_is_whole() -> None:
