@@ -84,7 +84,8 @@ def test_a_label_name_that_is_none_is_refused_and_named(field: str, name: str) -
 
 def test_a_label_of_the_mapping_is_not_dropped_as_a_copy() -> None:
     """Two scrapes of one instance differ in job, unless the user keeps the model's name there."""
-    assert "max without (service," in queries(Preset.VLLM, Labels(model="job"))[Signal.RUNNING]
+    assert "max without (service," in queries(Preset.TGI, Labels(model="job"))[Signal.RUNNING]
+    assert "max by (namespace, pod, job, instance" in queries(Preset.VLLM, Labels(model="job"))[Signal.RUNNING]
 
 
 def test_an_objective_on_an_edge_needs_one_bucket_and_one_between_two_needs_both() -> None:

@@ -31,12 +31,13 @@ SPEC = PolicySpec.model_validate(
 class OneScale(Scales):
     """One target's count, in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, selector: str = "app=chat") -> None:
         self.replicas = 2
+        self.selector = selector
 
     def read(self, target: Target) -> Scale:  # noqa: ARG002 - there is one
         """Return what stands."""
-        return Scale(replicas=self.replicas, selector="app=chat", resource_version="1")
+        return Scale(replicas=self.replicas, selector=self.selector, resource_version="1")
 
     def write(self, target: Target, read: Scale, replicas: int) -> Scale:  # noqa: ARG002
         """Set it."""
@@ -99,3 +100,13 @@ def test_a_stranger_is_still_seen() -> None:
         scale.replicas = 5 + tick
         why, _ = leader.tick(1000.0 + 15 * tick, SPEC)
     assert why is Why.CONTESTED
+
+
+def test_a_selector_that_cannot_be_read_is_told_and_the_bounds_still_hold() -> None:
+    """A custom resource may print anything as its selector: its pods are unknown then, and the policy is stepped."""
+    scale = OneScale(selector="app in (chat")
+    leader = Controller(scale, leads=True, memory=initial(SPEC))
+    signals = leader.world.observe(1000.0)
+    assert signals.replicas == ()
+    assert "'app in (chat' is no label selector" in signals.warnings[0]
+    assert leader.tick(1015.0, at_least(3)) == (Why.MIN_REPLICAS, OutcomeStatus.SCALED)

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 _SET = re.compile(r"^(?P<key>\S+)\s+(?P<op>in|notin)\s+\((?P<values>[^)]*)\)$")
+# A label's key, with a prefix or without. What is none was never written by Kubernetes (JSON, a half-printed set).
+_KEY = re.compile(r"([a-z0-9.-]+/)?[A-Za-z0-9][A-Za-z0-9_.-]*")
 _COMMA_OUTSIDE_BRACKETS = re.compile(r",(?![^(]*\))")
 
 
@@ -61,13 +63,13 @@ def parse(text: str) -> Selector:
 
 def _requirement(text: str) -> Requirement:
     found = _SET.match(text)
-    if found:
+    if found and _KEY.fullmatch(found["key"]):
         values = frozenset(value.strip() for value in found["values"].split(","))
         return Requirement(key=found["key"], values=values, negated=found["op"] == "notin")
-    if text.startswith("!") and len(text) > 1:
+    if text.startswith("!") and _KEY.fullmatch(text[1:].strip()):
         return Requirement(key=text[1:].strip(), values=None, negated=True)
     key, operator, value = _equation(text)
-    if not key or " " in key:
+    if not _KEY.fullmatch(key):
         raise SelectorError(f"{text!r} is no label selector requirement")
     if not operator:
         return Requirement(key=key, values=None)

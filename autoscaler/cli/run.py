@@ -308,5 +308,7 @@ def _log_to_stderr(*, verbose: bool) -> None:
     )
     logging.getLogger("autoscaler").setLevel(logging.DEBUG if verbose else logging.INFO)
     # The watch's own words are for developers; what matters of them the supervisor tells.
-    for name in ("kopf", "aiohttp", "urllib3", "kubernetes", "alembic"):
+    for name in ("aiohttp", "urllib3", "kubernetes", "alembic"):
         logging.getLogger(name).setLevel(logging.INFO if verbose else logging.ERROR)
+    # kopf tells each of its ends by whole tracebacks, as errors.
+    logging.getLogger("kopf").setLevel(logging.INFO if verbose else logging.CRITICAL)

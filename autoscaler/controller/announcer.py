@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 WRITES_PER_S = 20.0
 REFRESH_S = 60.0
 EVENTS_WAITING_MAX = 200
+# What comes and goes with every other tick is told as an Event once in so long; the status always tells how it stands.
+REPEAT_S = 600.0
 # Conditions whose True is the trouble; for all others of the standard set it is False.
 _TROUBLE_WHEN_TRUE = frozenset({"Conflicted"})
 _EXPECTED = frozenset({"ScalingLimited", "Ready", "AbleToScale"})
@@ -68,6 +70,7 @@ class Announcer:
         self._events: deque[_Event] = deque(maxlen=EVENTS_WAITING_MAX)
         self._written: dict[str, tuple[float, tuple[Any, ...]]] = {}
         self._failing: dict[str, str] = {}
+        self._warned_at: dict[str, dict[str, float]] = {}  # By uid, then by what was told.
         self._work = asyncio.Event()
 
     def status(self, who: Identity, status: PolicyStatus, *, previous: PolicyStatus) -> None:
@@ -78,7 +81,12 @@ class Announcer:
             self._work.set()
         for condition in status.conditions:
             before = previous.condition(condition.type)
-            if _troubles(condition.type, condition.status) and (before is None or before.status != condition.status):
+            arose = before is None or before.status != condition.status
+            if (
+                arose
+                and _troubles(condition.type, condition.status)
+                and self._is_news(who.uid, f"{condition.type} {condition.reason}")
+            ):
                 at = condition.last_transition_time.timestamp()
                 self.event(who, reason=condition.reason, message=condition.message, warning=True, at=at)
 
@@ -87,11 +95,19 @@ class Announcer:
         self._events.append(_Event(about=who.reference, reason=reason, message=message, warning=warning, at=at))
         self._work.set()
 
+    def _is_news(self, uid: str, text: str) -> bool:
+        """Whether a warning was not told lately; it is taken as told by that."""
+        now = self._clock()
+        lately = {told: at for told, at in self._warned_at.get(uid, {}).items() if now - at < REPEAT_S}
+        self._warned_at[uid] = {text: now} | lately
+        return text not in lately
+
     def forget(self, uid: str) -> None:
         """Drop what waits for a policy that is no more."""
         self._waiting.pop(uid, None)
         self._written.pop(uid, None)
         self._failing.pop(uid, None)
+        self._warned_at.pop(uid, None)
 
     async def run(self) -> None:
         """Write what waits, until cancelled."""

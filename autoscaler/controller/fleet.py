@@ -51,6 +51,17 @@ class Member:
         number = self.body["metadata"].get("generation")
         return None if number is None else int(number)
 
+    def is_due(self, at: float, *, slack_s: float) -> bool:
+        """Whether the policy is valid and to be stepped in the tick at an instant.
+
+        Nobody is due later than one of his ticks from now, unless the wall clock was set back since: then at once,
+        for nothing would be decided until it has caught up.
+        """
+        if self.policy is None:
+            return False
+        wait_s = self.next_at - at
+        return wait_s <= slack_s or wait_s > self.policy.spec.timing.tick_seconds + slack_s
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Making:

@@ -133,17 +133,17 @@ class Controller:
         """Take one tick at an instant (unix seconds) over all policies that are due."""
         for member in self._fleet.refresh(self.feed.policies.all()):
             self._teller.forget(member)
+        due = [member for member in self._fleet.members if member.is_due(at, slack_s=self._options.tick_s / 2)]
+        due.sort(key=_asked_at)
+        errors = await self._eyes.refresh(at, [member.policy for member in due if member.policy])
+        for endpoint, count in errors.items():
+            self.metrics.query_errors.labels(endpoint).inc(count)
+        # After the snapshot, which may take seconds: who began to hold a target meanwhile is respected.
         self._claims = Claims(
             policies=self.feed.policies.all(),
             autoscalers=self.feed.autoscalers.all(),
             scaled_objects=self.feed.scaled_objects.all(),
         )
-        slack_s = self._options.tick_s / 2
-        due = [member for member in self._fleet.members if member.policy and member.next_at <= at + slack_s]
-        due.sort(key=_asked_at)
-        errors = await self._eyes.refresh(at, [member.policy for member in due if member.policy])
-        for endpoint, count in errors.items():
-            self.metrics.query_errors.labels(endpoint).inc(count)
         loop = asyncio.get_running_loop()
         self._scales.begin_tick(min(max(self._options.tick_s, LEAST_BUDGET_S), MOST_BUDGET_S))
         await asyncio.gather(*(loop.run_in_executor(self._steps, self._step, member, at) for member in due))

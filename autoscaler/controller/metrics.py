@@ -87,13 +87,19 @@ class ControllerMetrics:
         self._store_trouble.set(bool(trouble))
 
     def forget(self, namespace: str, name: str) -> None:
-        """Drop the gauges of a policy that is no more."""
+        """Drop the gauges of a policy of which nothing is known now."""
         for gauge in self._gauges.values():
             _drop(gauge, namespace, name)
+
+    def remove(self, namespace: str, name: str) -> None:
+        """Drop all series of a policy that is no more: names come and go for as long as this process runs."""
+        self.forget(namespace, name)
+        for counter in (self._decisions, self._outcomes, self.step_failures):
+            _drop(counter, namespace, name)
 
     def _gauge(self, name: str, text: str, labels: tuple[str, ...]) -> Gauge:
         return Gauge(f"{PREFIX}_{name}", text, labels, registry=self.registry)
 
 
-def _drop(gauge: Gauge, *labels: str) -> None:
-    gauge.remove_by_labels(dict(zip(_POLICY, labels, strict=True)))
+def _drop(series: Gauge | Counter, *labels: str) -> None:
+    series.remove_by_labels(dict(zip(_POLICY, labels, strict=True)))

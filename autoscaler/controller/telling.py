@@ -58,7 +58,7 @@ class Teller:
         """Stop telling of a policy that is no more."""
         logger.info("%s was deleted; its target is left as it is", member.key)
         self._announcer.forget(member.who.uid)
-        self._metrics.forget(member.who.namespace, member.who.name)
+        self._metrics.remove(member.who.namespace, member.who.name)
 
     def _tell_entry(self, member: Member, policy: ScalingPolicy, entry: Entry) -> None:
         previous = member.status

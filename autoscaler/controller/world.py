@@ -14,6 +14,7 @@ from autoscaler.adapters import kube_pods, kube_selector
 from autoscaler.adapters.kube import KubeError
 from autoscaler.adapters.kube_pods import PodHistory
 from autoscaler.adapters.kube_scale import NotAskedError, Scale, Scales, Target
+from autoscaler.adapters.kube_selector import Selector
 from autoscaler.adapters.kube_state import ObjectStore
 from autoscaler.core.decision import Decision
 from autoscaler.core.policy_parts import Mode
@@ -80,11 +81,12 @@ class ClusterWorld:
             self.asked_at = self.asked_at if isinstance(error, NotAskedError) else at
             warnings.append(f"{self.target}: {error}")
         spec_replicas = self._read.replicas if self._read else None
-        pods = self._selected(warnings)
+        selector = self._parsed_selector(warnings)
+        pods = self._selected(selector)
         self._warn_of_old_pods(warnings)
         sight = self._look(at, [str(pod["metadata"]["name"]) for pod in pods if self._ought_to_serve(pod)])
         self._note_unprobed(pods, sight.samples)
-        replicas = [self._replica(pod, at) for pod in pods] + self._departed()
+        replicas = [self._replica(pod, at) for pod in pods] + self._departed(selector)
         ready = {replica.pod for replica in replicas if replica.state is ReplicaState.READY}
         return Signals(
             at=at,
@@ -123,14 +125,18 @@ class ClusterWorld:
             return _outcome(_failure(error), before, before, str(error))
         return _outcome(OutcomeStatus.SCALED, before, after.replicas)
 
-    def _selected(self, warnings: list[str]) -> list[Mapping[str, Any]]:
+    def _parsed_selector(self, warnings: list[str]) -> Selector:
+        """Return which pods are the target's; one that cannot be read selects none, and is told."""
         try:
             selector = kube_selector.parse(self._selector)
         except kube_selector.SelectorError as error:
-            warnings.append(f"{self.target}: status.selector of its /scale: {error}")
-            return []
+            warnings.append(f"{self.target}: status.selector of its /scale: {error}, so its pods are not known")
+            return Selector(requirements=())
         if self._read is not None and not selector.requirements:
             warnings.append(f"{self.target}: its /scale has no status.selector, so its pods are not known")
+        return selector
+
+    def _selected(self, selector: Selector) -> list[Mapping[str, Any]]:
         candidates = self._pods.in_namespace_with(self.target.namespace, selector.exact)
         return [pod for pod in candidates if selector.matches(pod["metadata"].get("labels") or {})]
 
@@ -160,13 +166,11 @@ class ClusterWorld:
             return dataclasses.replace(replica, gone_at=at)
         return replica
 
-    def _departed(self) -> list[Replica]:
-        selector = kube_selector.parse(self._selector) if self._selector else None
+    def _departed(self, selector: Selector) -> list[Replica]:
         return [
             kube_pods.departed_replica(pod, firsts, gone_at)
             for gone_at, pod, firsts in self._history.departed()
-            if selector is not None
-            and pod["metadata"]["namespace"] == self.target.namespace
+            if pod["metadata"]["namespace"] == self.target.namespace
             and selector.matches(pod["metadata"].get("labels") or {})
         ]
 

@@ -34,7 +34,15 @@ def test_an_exact_pair_is_found_to_look_up_by() -> None:
     assert parse("tier in (a,b),x!=y").exact is None
 
 
-def test_what_is_no_selector_is_refused() -> None:
-    """Nonsense is an error with the words that were not understood."""
-    with pytest.raises(SelectorError, match="app is chat"):
-        parse("app is chat")
+@pytest.mark.parametrize(
+    "text", ["app is chat", "app in (chat", '{"matchLabels":{"app":"chat"}}', "map[app:chat]", "!", "=chat"]
+)
+def test_what_is_no_selector_is_refused(text: str) -> None:
+    """Nonsense is an error with the words that were not understood: a custom resource may print anything there."""
+    with pytest.raises(SelectorError, match="is no label selector requirement"):
+        parse(text)
+
+
+def test_a_key_may_have_a_prefix() -> None:
+    """As in Kubernetes' own labels."""
+    assert parse("leaderworkerset.sigs.k8s.io/name=chat").exact == ("leaderworkerset.sigs.k8s.io/name", "chat")
