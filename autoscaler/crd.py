@@ -9,6 +9,7 @@ pydantic writes                       a structural schema has
 ``$ref`` into ``$defs``               the definition itself, inline; the field's own text wins
 ``anyOf: [T, {type: null}]``          ``T`` with ``nullable: true``, and no ``default: null``
 ``exclusiveMinimum: n``               ``minimum: n`` with ``exclusiveMinimum: true``; the same for maximum
+``minimum: 0.1``                      beside it a CEL rule, since the server lets 0 pass
 ``const: v``                          ``enum: [v]``
 ``additionalProperties: false``       nothing: unknown fields are refused by the server's field validation
 a nested model's default              ``default: {}``, so that the server fills in the nested defaults itself
@@ -165,12 +166,20 @@ def _one_type(schema: Schema, defs: dict[str, Schema]) -> Schema:
 
 
 def _rewrite_bounds(schema: Schema) -> None:
-    """Write an exclusive bound the way OpenAPI 3.0 does: the bound, and a flag beside it."""
+    """Write an exclusive bound the way OpenAPI 3.0 does: the bound, and a flag beside it.
+
+    The API server compares a whole number with the bound's whole part, so that 0 passes for at least 0.1: there a rule
+    holds the bound too.
+    """
     for bound in ("minimum", "maximum"):
         flag = f"exclusive{bound.capitalize()}"
         if flag in schema:
             schema[bound] = schema[flag]
             schema[flag] = True
+    least = schema.get("minimum", 0)
+    if least != int(least):
+        rule = {"rule": f"self >= {least!r}", "message": f"should be greater than or equal to {least:g}"}
+        schema["x-kubernetes-validations"] = [rule]
 
 
 def _default_to_empty(parent: Schema) -> None:

@@ -145,25 +145,23 @@ def _buckets(form: str, *metrics: str) -> Reading:
 _COPIES = ("job", "service", "endpoint", "prometheus", "prometheus_replica")
 _ONCE = "max without ($copies) (METRIC)"
 _SUM = f"sum by ($by) ({_ONCE})"
-# Of vLLM it is known by which labels it tells its own series apart, so two scrapes are one whatever else differs in
-# them: a job that copies the pod's labels beside a PodMonitor would otherwise double each counter in one interval.
-_VLLM_SUM = "sum by ($by) (max by ($by, instance, engine, finished_reason, source) (METRIC))"
-_VLLM_BUCKETS = "sum by ($by, le) (max by ($by, instance, engine, le) (METRIC_bucket{le=~$edges}))"
+# vLLM's own labels are known, so here two scrapes are one whatever else differs in them (a job that copies pod labels).
+_OWN = "sum by ($by) (max by ($by, instance, engine, finished_reason, source) (METRIC))"
+_OWN_BUCKETS = "sum by ($by, le) (max by ($by, instance, engine, le) (METRIC_bucket{le=~$edges}))"
 _AVG = "avg by ($by) (METRIC)"
 _TIME = "max by ($by) (timestamp(METRIC))"
 _BUCKET_SUM = "sum by ($by, le) (" + _ONCE.replace("METRIC", "METRIC_bucket{le=~$edges}") + ")"
 # One fact told by each tensor-parallel rank: the largest within a data-parallel rank, then over these.
 _RANKED_SUM = "sum by ($by) (max by ($by, dp_rank) (METRIC))"
 _RANKED_AVG = "avg by ($by) (max by ($by, dp_rank) (METRIC))"
-
 _UP = Reading(promql='min by ($pod_by) (up{$pod!=""})')
 
 _VLLM = EnginePreset(
     readings={
         Signal.UP: _UP,
         Signal.SAMPLE_TIME: _value(_TIME, "vllm:num_requests_running"),
-        Signal.RUNNING: _value(_VLLM_SUM, "vllm:num_requests_running"),
-        Signal.WAITING: _value(_VLLM_SUM, "vllm:num_requests_waiting"),
+        Signal.RUNNING: _value(_OWN, "vllm:num_requests_running"),
+        Signal.WAITING: _value(_OWN, "vllm:num_requests_waiting"),
         # The second name went in 0.12.
         Signal.KV_RATIO: _value(_AVG, "vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"),
         # An info metric without a model: it is joined by pod.
@@ -173,23 +171,21 @@ _VLLM = EnginePreset(
             shape=Shape.CACHE_INFO,
         ),
         Signal.PROMPT_TOKENS: Reading(
-            promql=_each(_VLLM_SUM, 'vllm:prompt_tokens_by_source_total{source="local_compute"}')
-            + f" or (({_each(_VLLM_SUM, 'vllm:prefix_cache_queries_total')} > 0)"
-            + f" - {_each(_VLLM_SUM, 'vllm:prefix_cache_hits_total')}) or "
-            + _each(_VLLM_SUM, "vllm:prompt_tokens_total")
+            promql=_each(_OWN, 'vllm:prompt_tokens_by_source_total{source="local_compute"}')
+            + f" or (({_each(_OWN, 'vllm:prefix_cache_queries_total')} > 0)"
+            + f" - {_each(_OWN, 'vllm:prefix_cache_hits_total')}) or "
+            + _each(_OWN, "vllm:prompt_tokens_total")
         ),
-        Signal.GENERATION_TOKENS: _value(_VLLM_SUM, "vllm:generation_tokens_total"),
-        Signal.FINISHED_REQUESTS: _value(_VLLM_SUM, "vllm:request_success_total"),
+        Signal.GENERATION_TOKENS: _value(_OWN, "vllm:generation_tokens_total"),
+        Signal.FINISHED_REQUESTS: _value(_OWN, "vllm:request_success_total"),
         Signal.STEPS: _value(_AVG, "vllm:iteration_tokens_total_count"),
-        Signal.TTFT: _buckets(_VLLM_BUCKETS, "vllm:time_to_first_token_seconds"),
+        Signal.TTFT: _buckets(_OWN_BUCKETS, "vllm:time_to_first_token_seconds"),
         # The second name went in 0.13.
-        Signal.ITL_SUM: _value(
-            _VLLM_SUM, "vllm:inter_token_latency_seconds_sum", "vllm:time_per_output_token_seconds_sum"
-        ),
+        Signal.ITL_SUM: _value(_OWN, "vllm:inter_token_latency_seconds_sum", "vllm:time_per_output_token_seconds_sum"),
         Signal.ITL_COUNT: _value(
-            _VLLM_SUM, "vllm:inter_token_latency_seconds_count", "vllm:time_per_output_token_seconds_count"
+            _OWN, "vllm:inter_token_latency_seconds_count", "vllm:time_per_output_token_seconds_count"
         ),
-        Signal.TPOT: _buckets(_VLLM_BUCKETS, "vllm:request_time_per_output_token_seconds"),
+        Signal.TPOT: _buckets(_OWN_BUCKETS, "vllm:request_time_per_output_token_seconds"),
     },
     edges=HistogramEdges(
         ttft_edges=(

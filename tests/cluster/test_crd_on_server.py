@@ -118,6 +118,9 @@ REFUSED: dict[str, tuple[list[Change], str]] = {
     "a target that no cluster has": ([_set("spec.targetRef.name", "Chat_8b")], "spec.targetRef.name"),
     "an endpoint by its address": ([_set("spec.prometheus", "http://x")], "spec.prometheus"),
     "seconds too few to mean": ([_set("spec.objectives.ttftSeconds", 1e-9)], "ttftSeconds"),
+    "no seconds at all": ([_set("spec.objectives.ttftSeconds", 0)], "greater than or equal to 0.001"),
+    "a quantile of nothing": ([_set("spec.prewarm", {"quantile": 0})], "greater than or equal to 0.5"),
+    "a step that takes no time": ([_set("spec.timing", {"staleAfterSeconds": 0})], "greater than or equal to 0.1"),
     "a field that metadata has not": ([_set("metadata.lables", {"a": "b"})], "unknown field"),
     "too many queries": ([_set("spec.metrics.queries", [{"signal": "waiting", "promql": "x"}] * 5)], "Too many"),
 }
