@@ -1,7 +1,7 @@
 """The simulator against real engines: the goals of the accuracy benchmarks, and that their products are what ships."""
 
 import csv
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from benchmarks.engine_accuracy import judge_run, on_grids, reached
 from benchmarks.fit_profiles import PROFILES, grid_profile, yaml_of
 from benchmarks.kv_memory import geometry_of, kv_tokens
 from benchmarks.recordings import ABSENT, read_csv, recorded_runs, serving_points, shared_profiles, step_grids
-from benchmarks.run_fit import errors_over, halves, replay
+from benchmarks.run_fit import errors_over, fit_run, halves, replay
 from benchmarks.serving_accuracy import held_out_errors, summary
 from benchmarks.startup_fit import fit
 from benchmarks.startup_recordings import corrected, measured_starts
@@ -37,6 +37,16 @@ def test_fitted_to_half_of_a_real_run_the_engine_predicts_the_other_half(profile
     run = next(run for run in recorded_runs(profiles) if run.name == name)
     _, held_out, _ = judge_run(run, seed=1)
     assert reached(held_out), held_out
+
+
+def test_no_time_of_the_second_half_enters_a_fit(profiles: Path) -> None:
+    """Coefficients stay the same, to the digit, if the requests that they are judged on had taken far longer."""
+    for run in recorded_runs(profiles):
+        _, judged = halves(run)
+        later_s = np.zeros(run.arrival_s.size)
+        later_s[judged] = 7.0
+        slower = replace(run, first_token_s=run.first_token_s + later_s, last_token_s=run.last_token_s + 9 * later_s)
+        assert fit_run(slower, seed=3, starts=1) == fit_run(run, seed=3, starts=1)
 
 
 @pytest.mark.parametrize("name", ["rtx4090/llama-3.1-8b", "rtxpro6000/llama-3.1-8b"])
