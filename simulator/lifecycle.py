@@ -164,7 +164,9 @@ class Lifecycle:
             self._tenancy.order(replica_id, times, self.now_s)
             return replica_id
         life["scheduled_s"] = life["ordered_s"] + times.schedule_s
-        life["started_s"] = life["scheduled_s"] + times.pull_s
+        if self._faults is not None:
+            self._faults.placed(replica_id, cached=False, woken=False)
+        life["started_s"] = life["scheduled_s"] + times.until_pull_s(cached=False) + times.pull_s
         life["loaded_s"] = life["started_s"] + times.load_s
         life["ready_s"] = life["loaded_s"] + times.warmup_s
         self._plan_next_change()
@@ -202,6 +204,8 @@ class Lifecycle:
             life[_REACHED[happening.what]] = happening.at_s
         if happening.what is What.SCHEDULED:
             life["node"] = happening.node
+            if self._faults is not None:
+                self._faults.placed(happening.replica_id, cached=happening.cached, woken=happening.woken)
         elif happening.what is What.READY:
             self._activate(happening.replica_id)
 

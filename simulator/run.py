@@ -23,6 +23,7 @@ from simulator.faults.nodes import befall_nodes
 from simulator.faults.plan import FaultPlan, Occurrence
 from simulator.faults.replicas import ReplicaFaults
 from simulator.faults.scale import ScaleFaults
+from simulator.faults.victims import Befallen, Victims
 from simulator.handover import Handover
 from simulator.nodes.modelled_cluster import ModelledCluster
 from simulator.nodes.shared_nodes import SharedNodes
@@ -87,10 +88,13 @@ class SimulatedWorld:
         whole = trace if isinstance(trace, Trace) and on_ended is None and sends is None else None
         comes = whole is None and receives is None
         self.nodes = cluster.nodes(scenario.seed) if nodes is None and cluster is not None else nodes
+        self._has_own_nodes = nodes is None
         self._faults = scenario.occurrences()
+        self.victims = Victims(nodes=self.nodes is not None)
         if nodes is None and self.nodes is not None:
-            befall_nodes(self.nodes.nodes, self._faults)
-        replica_faults = ReplicaFaults(self._faults, nodes=self.nodes is not None) if self._faults else None
+            befall_nodes(self.nodes.nodes, self._faults, self.victims)
+        on_nodes = self.nodes is not None
+        replica_faults = ReplicaFaults(self._faults, self.victims, nodes=on_nodes) if self._faults else None
         self.cluster = Cluster(
             profile=scenario.profile,
             startup=scenario.startup,
@@ -109,8 +113,10 @@ class SimulatedWorld:
             receives=receives,
         )
         self._kv_tokens = scenario.profile.kv_tokens
-        self._scale_faults = ScaleFaults(self._faults)
-        self._blows = Blows(self.cluster, replica_faults, startup=scenario.startup, seed=scenario.seed)
+        self._scale_faults = ScaleFaults(self._faults, self.victims)
+        self._blows = Blows(
+            self.cluster, replica_faults, self.victims, startup=scenario.startup, seed=scenario.seed
+        )  # fmt: skip
         self._replica_faults = replica_faults
         self.see_through(scenario.scraping)
 
@@ -118,7 +124,7 @@ class SimulatedWorld:
         """Let the pool be seen through another scraping from now on, as a peer does that reads its own metrics."""
         self._telemetry = Telemetry(
             self.cluster, kv_tokens=self._kv_tokens, scraping=scraping, faults=self._faults,
-            replica_faults=self._replica_faults,
+            replica_faults=self._replica_faults, victims=self.victims,
         )  # fmt: skip
 
     @property
@@ -154,6 +160,11 @@ class SimulatedWorld:
         else:
             self.cluster.set_replicas(decision.target)
         return Outcome(status=OutcomeStatus.SCALED, replicas_before=before, replicas_after=decision.target)
+
+    def befallen(self) -> tuple[Befallen, ...]:
+        """Return whom each fault befell by now; nodes that it shares are told of by the world that made them."""
+        told = self.victims.told(self._faults)
+        return told if self._has_own_nodes else tuple(one for one in told if not one.befalls_nodes)
 
     def restarted(self) -> None:
         """Go on with a new process as the one that looks and writes."""
@@ -242,10 +253,10 @@ class _Turns:
             world=member.world,
             record=lambda entry, memory: self._seen.append((entry, memory)),
         )
-        self._controller = ControllerFaults(member.scenario.occurrences(), first=contender.memory, epoch_at=EPOCH_AT)
-        # Where it is down when it should begin, it begins when it is up.
-        restart = self._controller.restart(EPOCH_AT, first_at, contender.memory)
-        self.next_at: float | None = first_at if restart is None else max(first_at, restart.at)
+        self._controller = ControllerFaults(
+            member.scenario.occurrences(), member.world.victims, first=contender.memory, epoch_at=EPOCH_AT
+        )
+        self.next_at: float | None = self._controller.begins_at(first_at)
 
     def take(self) -> list[tuple[Entry, Any]]:
         """Take the turn that is due, and return what it recorded."""

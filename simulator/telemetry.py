@@ -22,6 +22,7 @@ from simulator.engine.records import BLOCK_TOKENS, PoolSnapshot
 from simulator.faults.metrics import MetricFaults
 from simulator.faults.plan import Occurrence
 from simulator.faults.replicas import ReplicaFaults
+from simulator.faults.victims import Victims, node_name, pod_name
 from simulator.scraped import Histograms, ScrapedSample
 
 EPOCH_AT = 1_700_000_000.0
@@ -73,6 +74,7 @@ class Telemetry:
         scraping: Scraping | None = None,
         faults: tuple[Occurrence, ...] = (),
         replica_faults: ReplicaFaults | None = None,
+        victims: Victims | None = None,
     ) -> None:
         self._cluster = cluster
         self._kv_tokens = kv_tokens
@@ -86,9 +88,11 @@ class Telemetry:
         self._replica_faults = replica_faults
         self._replicas: dict[bytes, Replica] = {}
         """What was told of each replica at the last look, by the bytes of its life; faults are told beside it."""
-        self._faults = (
-            MetricFaults(faults, stale_after_s=self._scraping.stale_after_s, epoch_at=EPOCH_AT) if faults else None
-        )
+        self._faults: MetricFaults | None = None
+        if faults:
+            self._faults = MetricFaults(
+                faults, victims or Victims(), stale_after_s=self._scraping.stale_after_s, epoch_at=EPOCH_AT
+            )
 
     @property
     def next_scrape_s(self) -> float:
@@ -167,11 +171,6 @@ class Telemetry:
         return self._replica_faults.told(replica, EPOCH_AT + at_s, at_s)
 
 
-def pod_name(number: int) -> str:
-    """Return the name of the pod that carries replica ``number``."""
-    return f"replica-{number:04d}"
-
-
 def replica_of(life: np.void) -> Replica:
     """Return a replica as the API server shows it. NaN instants have not come yet."""
     seconds = dict(zip(life.dtype.names or (), life.item(), strict=True))
@@ -196,7 +195,7 @@ def replica_of(life: np.void) -> Replica:
         deleted_at=instant("draining_s"),
         gone_at=instant("deleted_s"),
         reason="Unschedulable" if seconds["unschedulable"] else None,
-        node=None if seconds["node"] < 0 else f"node-{seconds['node']:04d}",
+        node=None if seconds["node"] < 0 else node_name(seconds["node"]),
     )
 
 

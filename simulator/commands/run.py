@@ -29,6 +29,7 @@ from simulator.experiments.provenance import cluster_json, faults_json, trace_di
 from simulator.experiments.roles import beside_scenarios, role_scenarios, transfer_of
 from simulator.experiments.sweep import Case
 from simulator.experiments.trial import Part, Result, run_beside, run_roles
+from simulator.faults.victims import Befallen, with_shared_nodes
 from simulator.nodes import placedstarts
 from simulator.pages import run_report, run_tables
 from simulator.run import Contender, Scenario
@@ -92,6 +93,8 @@ def run(policy: Path, trace: str, out: Path, options: Options) -> None:
         for table in run_tables.tables(result, place / JOURNAL, pool.case, role=pool.role):
             console.print(table)
             console.print()
+        for line in run_tables.missed(result.befallen):
+            console.print(line, soft_wrap=True, markup=False, highlight=False)
         console.print(f"kept in {place.resolve()}; as a page: simulator report {place}", soft_wrap=True, markup=False)
 
 
@@ -161,7 +164,8 @@ def _kept(folder: Path, pools: Sequence[Pool], options: Options) -> list[Result]
         results = _run(pools, parts, options, on_share=lambda share: progress.update(task, completed=share))
     for pool, part, result, place in zip(pools, parts, results, folders, strict=True):
         _keep_inputs(place, pool, result, options.case)
-        write_json(place / FACTS, _facts(pool, part, result) | _relation(pool, pools))
+        befallen = with_shared_nodes(result.befallen, results[0].befallen)
+        write_json(place / FACTS, _facts(pool, part, result, befallen) | _relation(pool, pools))
     return results
 
 
@@ -183,7 +187,7 @@ def _keep_inputs(folder: Path, pool: Pool, result: Result, options: CaseOptions)
         shutil.copyfile(options.faults, folder / FAULTS)
 
 
-def _facts(pool: Pool, part: Part, result: Result) -> dict[str, Any]:
+def _facts(pool: Pool, part: Part, result: Result, befallen: Sequence[Befallen]) -> dict[str, Any]:
     case, scenario = pool.case, pool.scenario
     facts: dict[str, Any] = {
         "trace": {"name": scenario.trace.name, "digest": trace_digest(scenario.trace), "span_s": scenario.trace.span_s},
@@ -201,10 +205,7 @@ def _facts(pool: Pool, part: Part, result: Result) -> dict[str, Any]:
         **faults_json(case.faults),
     }  # fmt: skip
     if case.faults is not None:
-        facts["faults"]["occurrences"] = [
-            {"fault": one.fault.fault.value, "begins_s": max(0.0, one.begins_s), "ends_s": one.ends_s}
-            for one in scenario.occurrences()
-        ]
+        facts["faults"]["occurrences"] = [one.as_json() for one in befallen]
     return facts
 
 

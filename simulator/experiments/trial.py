@@ -14,6 +14,7 @@ from autoscaler.core.policy import PolicySpec
 from autoscaler.journal import Entry, OutcomeStatus
 from simulator.engine.records import Records
 from simulator.experiments.outcomes import Outcomes, Promise, RequestTally
+from simulator.faults.victims import Befallen
 from simulator.handover import Handover, KvTransfer
 from simulator.nodes.costs import PaidNodes
 from simulator.nodes.nodepool import NodePool
@@ -45,11 +46,16 @@ class Result:
     """What the nodes came to, what they hold empty included; None where there are no nodes."""
     starts: tuple[PlacedStart, ...] = ()
     """The starts on nodes that came to Ready, in that order."""
+    befallen: tuple[Befallen, ...] = ()
+    """Each fault with those whom it befell, by its beginning; of shared nodes, in the result of the first pool."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as plain values, starts by the way that they went; without nodes nothing is said of them."""
-        told = asdict(replace(self, starts=()))
-        del told["starts"]
+        """Return it as plain values, starts by the way that they went; without nodes nothing is said of them.
+
+        Whom faults befell is not part of it.
+        """
+        told = asdict(replace(self, starts=(), befallen=()))
+        del told["starts"], told["befallen"]
         if self.paid is None:
             del told["paid"]
             return told
@@ -181,6 +187,7 @@ def _result(part: Part, world: SimulatedWorld, outcomes: Outcomes, counts: _Coun
         opening_s=opening_s,
         paid=paid,
         starts=() if world.nodes is None else _starts_of(world.nodes.nodes, scenario.name),
+        befallen=world.befallen(),
     )
 
 

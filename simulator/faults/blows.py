@@ -10,6 +10,7 @@ from simulator.engine.records import ReplicaState
 from simulator.faults.kinds import Fate, ReplicaCrash
 from simulator.faults.plan import Occurrence
 from simulator.faults.replicas import ReplicaFaults
+from simulator.faults.victims import Victims, pod_name
 from simulator.startup.phases import Startup
 from simulator.telemetry import EPOCH_AT
 
@@ -19,8 +20,11 @@ Blow = Callable[[], None]
 class Blows:
     """Crashes, changes of pace, and writes that are on their way, by time and the order in which they were entered."""
 
-    def __init__(self, cluster: Cluster, faults: ReplicaFaults | None, *, startup: Startup, seed: int) -> None:
+    def __init__(
+        self, cluster: Cluster, faults: ReplicaFaults | None, victims: Victims, *, startup: Startup, seed: int
+    ) -> None:
         self._cluster = cluster
+        self._victims = victims
         self._faults = faults
         self._startup = startup
         self._seed = seed
@@ -53,6 +57,7 @@ class Blows:
         ready = {int(life["id"]): life for life in lives if life["state"] == int(ReplicaState.READY)}
         lost = isinstance(crash.fault, ReplicaCrash) and crash.fault.requests is Fate.LOST
         for number in faults.victims(crash, list(ready)):
+            self._victims.note(crash, pod_name(number))
             times = self._startup.draw(seed=self._seed, replica_id=number)
             first_ready_at = EPOCH_AT + float(ready[number]["ready_s"])
             start_s = times.load_s + times.warmup_s

@@ -16,6 +16,7 @@ from autoscaler.journal import decode, encode
 from autoscaler.recall import recalled
 from simulator.faults.kinds import ControllerRestart, LeaderChange
 from simulator.faults.plan import Occurrence
+from simulator.faults.victims import Victims
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,23 +30,41 @@ class Restart:
 class ControllerFaults:
     """When nobody ticks. ``first`` is the memory that the decider begins with; instants are unix seconds."""
 
-    def __init__(self, occurrences: Sequence[Occurrence], *, first: Any, epoch_at: float) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        occurrences: Sequence[Occurrence],
+        victims: Victims,
+        *,
+        first: Any,  # noqa: ANN401 - a memory of any decider
+        epoch_at: float,
+    ) -> None:
         self._first = first
+        self._victims = victims
+        self._epoch_at = epoch_at
         kinds = (ControllerRestart,) if isinstance(first, Memory) else (ControllerRestart, LeaderChange)
-        self._down = [
-            (epoch_at + one.begins_s, epoch_at + one.ends_s) for one in occurrences if isinstance(one.fault, kinds)
-        ]
+        self._down = [one for one in occurrences if isinstance(one.fault, kinds)]
+
+    def begins_at(self, first_at: float) -> float:
+        """Return when the first tick is that should be at ``first_at``: where it is down then, when it is up."""
+        return self._up_at(first_at, first_at) or first_at
 
     def restart(self, at: float, next_at: float, memory: Any) -> Restart | None:  # noqa: ANN401
         """Return how it goes on after a tick at ``at`` if the process does not live to the next one, else None."""
-        up_at = None
-        while self._down and self._down[0][0] <= max(next_at, up_at or next_at):
-            _, ends_at = self._down.pop(0)
-            if ends_at > at:
-                up_at = max(ends_at, up_at or ends_at)
+        up_at = self._up_at(at, next_at)
         if up_at is None:
             return None
         return Restart(at=up_at, memory=self._recalled(memory, age_s=up_at - at))
+
+    def _up_at(self, at: float, next_at: float) -> float | None:
+        """Return when it is up again that is down at some time between two ticks; None if it is not."""
+        up_at = None
+        while self._down and self._epoch_at + self._down[0].begins_s <= max(next_at, up_at or next_at):
+            one = self._down.pop(0)
+            ends_at = self._epoch_at + one.ends_s
+            if ends_at > at:
+                up_at = max(ends_at, up_at or ends_at)
+                self._victims.note(one, f"{next_at - self._epoch_at:g}")
+        return up_at
 
     def _recalled(self, memory: Any, *, age_s: float) -> Any:  # noqa: ANN401
         if not isinstance(self._first, Memory):

@@ -50,11 +50,18 @@ class Series(StrEnum):
 
 
 class PullFailure(StrEnum):
-    """Why an image does not come, in Kubernetes' own words."""
+    """Why there is no container, in Kubernetes' own words."""
 
     IMAGE_PULL_BACK_OFF = "ImagePullBackOff"
     CREATE_CONTAINER_ERROR = "CreateContainerError"
     INVALID_IMAGE_NAME = "InvalidImageName"
+
+
+class PullPolicy(StrEnum):
+    """Whether the kubelet asks the registry for an image that the node has, in Kubernetes' own words."""
+
+    IF_NOT_PRESENT = "IfNotPresent"
+    ALWAYS = "Always"
 
 
 class Fate(StrEnum):
@@ -178,13 +185,23 @@ class LeaderChange(Fault):
 
 
 class FailedStart(Lasting):
-    """Of the replicas ordered meanwhile a share cannot pull its image: tried again with the kubelet's back-off."""
+    """Of the replicas ordered meanwhile a share gets no container: tried again with the kubelet's back-off.
+
+    A pull fails only where there is one: on a node that has the image there is none, unless the pod says ``Always``.
+    A container that cannot be made, and a name that is none, fail on every node.
+    """
 
     share: float = SHARE
     reason: PullFailure = PullFailure.IMAGE_PULL_BACK_OFF
+    image_pull_policy: PullPolicy = PullPolicy.IF_NOT_PRESENT
     attempts: int | None = Field(
-        None, ge=1, le=1000, description="pulls that fail before one succeeds; none by default."
+        None, ge=1, le=1000, description="tries that fail before one succeeds; none by default."
     )
+
+    @property
+    def spares_cached(self) -> bool:
+        """Whether it passes by a replica that finds its image on the node."""
+        return self.reason is PullFailure.IMAGE_PULL_BACK_OFF and self.image_pull_policy is PullPolicy.IF_NOT_PRESENT
 
 
 class HangingStart(Lasting):

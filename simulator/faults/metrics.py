@@ -22,10 +22,12 @@ from simulator.faults.kinds import (
     TargetDown,
 )
 from simulator.faults.plan import Occurrence
+from simulator.faults.victims import Victims
 
 LOOKBACK_S = 300.0
 """For how long Prometheus gives the last sample of a series that has no newer one and no end (its default)."""
 
+_OF_SAMPLES = (TargetDown, StaleMetrics, NanMetrics, PartialMetrics)
 _COUNTERS = (
     *("prompt_tokens", "generation_tokens", "finished_requests", "steps"),
     *("ttft_count", "itl_sum_s", "itl_count", "tpot_count"),
@@ -50,10 +52,13 @@ _FIELD_OF: dict[Series, str] = {
 class MetricFaults:
     """What befalls the metrics of one pool."""
 
-    def __init__(self, occurrences: Sequence[Occurrence], *, stale_after_s: float, epoch_at: float) -> None:
+    def __init__(
+        self, occurrences: Sequence[Occurrence], victims: Victims, *, stale_after_s: float, epoch_at: float
+    ) -> None:
         kinds = (TargetDown, PrometheusDown, StaleMetrics, NanMetrics, PartialMetrics, CounterReset, DelayedScrapes)
         self._occurrences = [one for one in occurrences if isinstance(one.fault, kinds)]
         self._resets = [one for one in self._occurrences if isinstance(one.fault, CounterReset)]
+        self._victims = victims
         self._stale_after_s = stale_after_s
         self._epoch_at = epoch_at
         self._last: dict[str, PodSample] = {}
@@ -62,8 +67,12 @@ class MetricFaults:
 
     def lag_s(self, at_s: float) -> float:
         """Return by how much samples come late at an instant, beyond the usual."""
-        delays = (one.fault.lag_seconds for one in self._now(at_s) if isinstance(one.fault, DelayedScrapes))
-        return max(delays, default=0.0)
+        lag_s = 0.0
+        for one in self._now(at_s):
+            if isinstance(one.fault, DelayedScrapes):
+                self._victims.note(one, f"{at_s:g}")
+                lag_s = max(lag_s, one.fault.lag_seconds)
+        return lag_s
 
     def scraped(self, samples: Sequence[PodSample], at_s: float) -> tuple[PodSample, ...]:
         """Return what a scrape at an instant really copies of what the replicas expose."""
@@ -74,7 +83,10 @@ class MetricFaults:
 
     def told(self, signals: Signals) -> Signals:
         """Return what the queries of this instant are answered, from the samples of the scrape that is visible."""
-        if any(isinstance(one.fault, PrometheusDown) for one in self._now(signals.at - self._epoch_at)):
+        at_s = signals.at - self._epoch_at
+        down = [one for one in self._now(at_s) if isinstance(one.fault, PrometheusDown)]
+        if down:
+            self._victims.note_all(down, f"{at_s:g}")
             silence = 'Prometheus "default" does not answer: connection refused'
             return replace(signals, samples=(), held_requests=None, warnings=(*signals.warnings, silence))
         return replace(signals, samples=tuple(self._aged(sample, signals.at) for sample in signals.samples))
@@ -87,7 +99,9 @@ class MetricFaults:
         due = [one for one in self._resets if one.begins_s <= at_s]
         self._resets = [one for one in self._resets if one.begins_s > at_s]
         for sample in samples:
-            if sample.pod in self._raw and any(one.hits(_number(sample.pod)) for one in due):
+            reset = [one for one in due if sample.pod in self._raw and one.hits(_number(sample.pod))]
+            if reset:
+                self._victims.note_all(reset, sample.pod)
                 self._began[sample.pod] = self._raw[sample.pod]
         self._raw = {sample.pod: sample for sample in samples}
 
@@ -107,7 +121,9 @@ class MetricFaults:
 
     def _copied(self, now: Sequence[Occurrence], sample: PodSample) -> PodSample | None:
         """Return what is copied of one pod; None: nothing, not even that nothing was found."""
-        hit = [one.fault for one in now if one.hits(_number(sample.pod))]
+        befalling = [one for one in now if isinstance(one.fault, _OF_SAMPLES) and one.hits(_number(sample.pod))]
+        self._victims.note_all(befalling, sample.pod)
+        hit = [one.fault for one in befalling]
         if any(isinstance(fault, StaleMetrics) for fault in hit):
             if sample.pod not in self._last:
                 return None

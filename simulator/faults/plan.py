@@ -27,6 +27,11 @@ class Occurrence:
     place: int
     number: int
 
+    @property
+    def order(self) -> tuple[float, str, int]:
+        """By what those of a run are sorted: beginning, kind, place."""
+        return self.begins_s, str(self.fault.fault), self.place
+
     def at(self, at_s: float) -> bool:
         """Return whether it goes on at an instant."""
         return self.begins_s <= at_s < self.ends_s
@@ -76,7 +81,7 @@ class FaultPlan:
                     found.append(
                         Occurrence(fault=fault, begins_s=begins_s, ends_s=ends_s, seed=seed, place=place, number=number)
                     )
-        return tuple(sorted(found, key=lambda one: (one.begins_s, str(one.fault.fault), one.place)))
+        return tuple(sorted(found, key=lambda one: one.order))
 
     def _beginnings(self, fault: Fault, seed: int, place: int, span_s: float) -> list[float]:
         if fault.start_seconds is not None:

@@ -1,8 +1,9 @@
 """Faults of replicas: starts that fail, hang or crash, engines that end, engines that are slow.
 
-What befalls a start follows from the instant of its order and the replica's id, so all of it is known when it is
-ordered: it makes the phases longer, by the tries that fail and the kubelet's back-off between them. Which of these goes
-on at an instant is told as the API server tells it: *failed* with the reason while the kubelet waits, else *starting*.
+What is drawn for a start follows from the instant of its order and the replica's id: it makes the phases longer, by
+the tries that fail and the kubelet's back-off between them. What of it befalls the start is known when it is placed: no
+pull fails where there is none, and whoever wakes on a node has neither a pull nor a start. Which try goes on at an
+instant is told as the API server tells it: *failed* with the reason while the kubelet waits, else *starting*.
 
 An engine that crashes leaves its replica in its place, not ready: it starts again in its pod, where image and weights
 are, and its first Ready stays what it was.
@@ -15,8 +16,9 @@ from math import inf, isinf
 from autoscaler.core.signals import Replica, ReplicaState
 from simulator.engine import routing as gateway_code
 from simulator.engine.records import Pool, RequestStatus, StepKind
-from simulator.faults.kinds import CrashLoop, FailedStart, HangingStart, ReplicaCrash, SlowReplicas, Stockout
+from simulator.faults.kinds import CrashLoop, FailedStart, Fault, HangingStart, ReplicaCrash, SlowReplicas, Stockout
 from simulator.faults.plan import Occurrence
+from simulator.faults.victims import Victims, pod_name
 from simulator.startup.model import StartupTimes
 
 BACKOFF_S, BACKOFF_MOST_S, BACKOFF_RESET_S = 10.0, 300.0, 600.0
@@ -78,7 +80,8 @@ def backoff_s(number: int) -> float:
 class ReplicaFaults:
     """What befalls the replicas of one pool. ``nodes``: whether they run on nodes, which then tell of a stockout."""
 
-    def __init__(self, occurrences: Sequence[Occurrence], *, nodes: bool) -> None:
+    def __init__(self, occurrences: Sequence[Occurrence], victims: Victims, *, nodes: bool) -> None:
+        self._victims = victims
         starts = (FailedStart, HangingStart, CrashLoop) if nodes else (Stockout, FailedStart, HangingStart, CrashLoop)
         self._starts = [one for one in occurrences if isinstance(one.fault, starts)]
         self._slow = [one for one in occurrences if isinstance(one.fault, SlowReplicas)]
@@ -86,6 +89,7 @@ class ReplicaFaults:
         self._pulls: dict[int, _Tries] = {}
         self._runs: dict[int, _Tries] = {}
         self._out_of_stock_s: dict[int, float] = {}
+        self._fates: dict[int, list[Occurrence]] = {}
         self._crashed: dict[int, _Crash] = {}
 
     def start(self, replica_id: int, times: StartupTimes, ordered_s: float) -> StartupTimes:
@@ -95,29 +99,38 @@ class ReplicaFaults:
                 continue
             fault = one.fault
             if isinstance(fault, Stockout):
+                self._victims.note(one, pod_name(replica_id))
                 self._out_of_stock_s[replica_id] = max(one.ends_s, self._out_of_stock_s.get(replica_id, 0.0))
-            elif isinstance(fault, HangingStart):
-                times = replace(times, load_s=inf)
-            elif isinstance(fault, FailedStart):
-                pulls = _Tries(reason=fault.reason.value, try_s=PULL_S, count=fault.attempts, free=0)
-                self._pulls[replica_id] = pulls
-                times = replace(times, pull_s=times.pull_s + pulls.total_s)
-            elif isinstance(fault, CrashLoop):
-                runs = _Tries(reason="CrashLoopBackOff", try_s=fault.after_seconds, count=fault.attempts, free=1)
-                self._runs[replica_id] = runs
-                times = replace(times, load_s=times.load_s + runs.total_s)
+            else:
+                self._fates.setdefault(replica_id, []).append(one)
+                times = _prolonged(times, fault)
         if replica_id in self._out_of_stock_s:
             times = replace(times, schedule_s=times.schedule_s + self._out_of_stock_s[replica_id] - ordered_s)
         return times
 
+    def placed(self, replica_id: int, *, cached: bool, woken: bool) -> None:
+        """Take down what a start has found where it is: its image or not, or a server of its kind that it wakes.
+
+        Of what was drawn for it, that befalls it now which can: whoever wakes has neither a pull nor a start.
+        """
+        for one in [] if woken else self._fates.pop(replica_id, []):
+            fault = one.fault
+            if isinstance(fault, FailedStart):
+                if cached and fault.spares_cached:
+                    continue
+                self._pulls[replica_id] = _failing_pulls(fault)
+            elif isinstance(fault, CrashLoop):
+                self._runs[replica_id] = _failing_runs(fault)
+            self._victims.note(one, pod_name(replica_id))
+
     def slowdown(self, replica_id: int, at_s: float) -> float:
-        """Return how many times as long a step of a replica takes at an instant."""
-        factors = (
-            one.fault.factor
-            for one in self._slow
-            if isinstance(one.fault, SlowReplicas) and one.at(at_s) and one.hits(replica_id)
-        )
-        return max(factors, default=1.0)
+        """Return how many times as long a step of a replica that serves takes at an instant."""
+        slowdown = 1.0
+        for one in self._slow:
+            if isinstance(one.fault, SlowReplicas) and one.at(at_s) and one.hits(replica_id):
+                self._victims.note(one, pod_name(replica_id))
+                slowdown = max(slowdown, one.fault.factor)
+        return slowdown
 
     def slow_changes_s(self) -> list[float]:
         """Return the instants at which replicas get slow, or quick again."""
@@ -160,6 +173,28 @@ class ReplicaFaults:
             _, began_s = self._runs[number].at(at - replica.started_at)
             told = replace(told, started_at=replica.started_at + began_s)
         return told
+
+
+def _failing_pulls(fault: FailedStart) -> _Tries:
+    return _Tries(reason=fault.reason.value, try_s=PULL_S, count=fault.attempts, free=0)
+
+
+def _failing_runs(fault: CrashLoop) -> _Tries:
+    return _Tries(reason="CrashLoopBackOff", try_s=fault.after_seconds, count=fault.attempts, free=1)
+
+
+def _prolonged(times: StartupTimes, fault: Fault) -> StartupTimes:
+    """Return what phases take under a fault of starts, each as far as it finds what it needs there."""
+    if isinstance(fault, HangingStart):
+        return replace(times, load_s=inf)
+    if isinstance(fault, CrashLoop):
+        return replace(times, load_s=times.load_s + _failing_runs(fault).total_s)
+    if not isinstance(fault, FailedStart):
+        return times
+    fails_s = _failing_pulls(fault).total_s
+    if fault.spares_cached:
+        return replace(times, failed_pulls_s=times.failed_pulls_s + fails_s)
+    return replace(times, failed_containers_s=times.failed_containers_s + fails_s)
 
 
 def _told_crashed(replica: Replica, crash: _Crash, at_s: float) -> Replica:

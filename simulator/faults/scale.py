@@ -11,8 +11,9 @@ from dataclasses import replace
 from autoscaler.core.decision import Decision
 from autoscaler.core.signals import Signals
 from autoscaler.journal import Outcome, OutcomeStatus
-from simulator.faults.kinds import LeaderChange, ScaleConflict, ScaleRefused, SlowApi
+from simulator.faults.kinds import Fault, LeaderChange, ScaleConflict, ScaleRefused, SlowApi
 from simulator.faults.plan import Occurrence
+from simulator.faults.victims import Victims
 
 REQUEST_TIMEOUT_S = 3.0
 """After this the controller gives a request up (``autoscaler/adapters/kube.py``)."""
@@ -26,9 +27,10 @@ _TIMEOUT = f"no answer from the API server within {REQUEST_TIMEOUT_S:g} s"
 class ScaleFaults:
     """What befalls reads and writes of one target's /scale."""
 
-    def __init__(self, occurrences: Sequence[Occurrence]) -> None:
+    def __init__(self, occurrences: Sequence[Occurrence], victims: Victims) -> None:
         kinds = (ScaleConflict, ScaleRefused, SlowApi, LeaderChange)
         self._occurrences = [one for one in occurrences if isinstance(one.fault, kinds)]
+        self._victims = victims
         self._unwritten = False
 
     def told(self, signals: Signals, at_s: float) -> Signals:
@@ -36,6 +38,7 @@ class ScaleFaults:
         if self._unwritten:
             signals = replace(signals, unwritten=True)
         if self._delay_s(at_s) > REQUEST_TIMEOUT_S:
+            self._note(SlowApi, at_s)
             signals = replace(signals, spec_replicas=None, warnings=(*signals.warnings, _TIMEOUT))
         return signals
 
@@ -43,6 +46,7 @@ class ScaleFaults:
         """Return what comes of a decision that is not carried out; None: it is."""
         now = [one for one in self._occurrences if one.at(at_s)]
         led = not any(isinstance(one.fault, LeaderChange) for one in now)
+        self._note(LeaderChange, at_s)
         failed = self._failed(now, at_s) if decision.moves and decision.target is not None else None
         self._unwritten = failed is not None or not led
         if failed is None:
@@ -53,6 +57,7 @@ class ScaleFaults:
 
     def counts_at_s(self, at_s: float) -> float:
         """Return when a write that is sent at an instant takes effect."""
+        self._note(SlowApi, at_s)
         return at_s + self._delay_s(at_s)
 
     def restarted(self) -> None:
@@ -65,11 +70,18 @@ class ScaleFaults:
         if self._delay_s(at_s) > REQUEST_TIMEOUT_S:
             return OutcomeStatus.ERROR, _TIMEOUT
         if any(isinstance(one.fault, ScaleRefused) for one in now):
+            self._note(ScaleRefused, at_s)
             return OutcomeStatus.REFUSED, _REFUSED
         # Keyed by the second of the write, so that whoever writes then meets the conflict.
         if any(isinstance(one.fault, ScaleConflict) and one.hits(int(at_s)) for one in now):
+            self._note(ScaleConflict, at_s)
             return OutcomeStatus.CONFLICT, _CONFLICT
         return None
+
+    def _note(self, kind: type[Fault], at_s: float) -> None:
+        """Take down that the faults of a kind that go on now were felt at this tick."""
+        felt = (one for one in self._occurrences if isinstance(one.fault, kind) and one.at(at_s))
+        self._victims.note_all((one for one in felt if one.hits(int(at_s))), f"{at_s:g}")
 
     def _delay_s(self, at_s: float) -> float:
         delays = (

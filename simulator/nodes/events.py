@@ -23,7 +23,10 @@ class What(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Happening:
-    """One thing that happens at one instant. ``node`` is a number, -1 where it is of no matter."""
+    """One thing that happens at one instant. ``node`` is a number, -1 where it is of no matter.
+
+    One that is SCHEDULED is told whether it finds its image there, and whether it is a server that slept there.
+    """
 
     at_s: float
     pool: str
@@ -31,6 +34,8 @@ class Happening:
     what: What
     node: int = -1
     grace_s: float = 0.0
+    cached: bool = False
+    woken: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +63,11 @@ class Due(IntEnum):
     LOSE = 3
     RESTORE = 4
     NODE_READY = 5
-    STARTED = 6
-    LOADED = 7
-    READY = 8
-    PLACEABLE = 9
+    PULL = 6
+    STARTED = 7
+    LOADED = 8
+    READY = 9
+    PLACEABLE = 10
 
 
 class Agenda:

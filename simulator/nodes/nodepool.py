@@ -21,12 +21,13 @@ whatever order the pools were made; paid ≥ held.
 
 from bisect import insort
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from math import ceil, inf
 
 from simulator.nodes.costs import PaidNodes, paid_for
 from simulator.nodes.events import Agenda, Due, Happening, NodeFault, What
 from simulator.nodes.node import Key, Needs, Node, NodeGroup
-from simulator.nodes.placedstarts import PlacedStart
+from simulator.nodes.placedstarts import ImageCame, PlacedStart
 from simulator.nodes.scaling import NodeScaling, Packing, choose_node, empty_until, growth, leaving, uncovered
 from simulator.nodes.starts import Starts, next_transfer_s
 from simulator.startup.distributions import uniforms
@@ -60,9 +61,9 @@ class NodePool:
         self._where: dict[Key, Node] = {}
         self._pending: list[tuple[float, Key]] = []
         self._asked = {group.name: 0 for group in groups}
-        self._closed: dict[str, list[tuple[float, float]]] = {group.name: [] for group in groups}
+        self._closed: dict[str, list[tuple[float, float, Callable[[], object]]]] = {g.name: [] for g in groups}
         self._refused_until_s = {group.name: 0.0 for group in groups}
-        self._faults: list[NodeFault] = []
+        self._faults: list[tuple[NodeFault, Callable[[int], object]]] = []
         self._scan_s = inf
         self._room_changed = False
         self._happen: dict[Due, Callable[[Key], Iterator[Happening]]] = {
@@ -72,6 +73,7 @@ class NodePool:
             Due.LOSE: self._lose,
             Due.RESTORE: self._restore,
             Due.NODE_READY: self._node_ready,
+            Due.PULL: self._pull,
             Due.STARTED: self._started,
             Due.LOADED: self._loaded,
             Due.READY: self._ready,
@@ -116,18 +118,22 @@ class NodePool:
         elif start is not None and (start.ordered_s, key) in self._pending:
             self._pending.remove((start.ordered_s, key))
 
-    def schedule_fault(self, fault: NodeFault) -> None:
-        """Let a node go at an instant that is still to come."""
-        self._faults.append(fault)
+    def schedule_fault(self, fault: NodeFault, on_hit: Callable[[int], object] = lambda _: None) -> None:
+        """Let a node go at an instant that is still to come; ``on_hit`` is told its number, if there is one then."""
+        self._faults.append((fault, on_hit))
         self._agenda.enter(fault.at_s, Due.FAULT, ("", len(self._faults) - 1))
 
-    def close_group(self, group: str, *, begins_s: float, ends_s: float) -> None:
+    def close_group(
+        self, group: str, *, begins_s: float, ends_s: float, on_refused: Callable[[], object] = lambda: None
+    ) -> None:
         """Keep a group from growing in a window: it has no stock, or the cloud refuses. Nodes on their way still come.
+
+        ``on_refused`` is called whenever it refuses.
 
         Raises:
             KeyError: no such group.
         """
-        self._closed[group].append((begins_s, ends_s))
+        self._closed[group].append((begins_s, ends_s, on_refused))
 
     @property
     def next_event_s(self) -> float:
@@ -169,7 +175,10 @@ class NodePool:
 
     def _ask(self, group: NodeGroup) -> None:
         """Ask the cloud for a node; where it refuses, leave the group alone for a while."""
-        if any(begins_s <= self.now_s < ends_s for begins_s, ends_s in self._closed[group.name]):
+        closed = [told for begins_s, ends_s, told in self._closed[group.name] if begins_s <= self.now_s < ends_s]
+        for on_refused in closed:
+            on_refused()
+        if closed:
             self._refused_until_s[group.name] = self.now_s + self._scaling.backoff_s
             return
         (u,) = uniforms(self._seed, group.name, self._asked[group.name])
@@ -196,7 +205,8 @@ class NodePool:
                 self._pending.remove((ordered_s, key))
                 self._put(key, start.needs, node)
                 self._starts.place(key, node, self.now_s)
-                yield self._told(What.SCHEDULED, key, node=node.number)
+                told = self._told(What.SCHEDULED, key, node=node.number)
+                yield replace(told, cached=start.image is ImageCame.CACHED, woken=start.wake_s is not None)
                 continue
             refused.add(start.needs)
             if not start.told:
@@ -250,6 +260,11 @@ class NodePool:
             self._room_changed = True
         yield from ()
 
+    def _pull(self, key: Key) -> Iterator[Happening]:
+        if key in self._starts:
+            self._starts.pull(key, self.now_s)
+        yield from ()
+
     def _started(self, key: Key) -> Iterator[Happening]:
         if key in self._starts:
             self._starts.load(key, self.now_s)
@@ -295,7 +310,7 @@ class NodePool:
 
     def _fault(self, key: Key) -> Iterator[Happening]:
         """A node is lost, or told to go."""
-        fault = self._faults[key[1]]
+        fault, on_hit = self._faults[key[1]]
         spot_only = fault.notice_s > 0 and fault.group is None
         there = [
             node
@@ -309,6 +324,7 @@ class NodePool:
             return
         node = there[int(fault.pick * len(there))]
         node.cordoned = True
+        on_hit(node.number)
         if fault.notice_s > 0:
             for held in sorted(node.replicas):
                 yield self._told(What.DRAIN, held, grace_s=fault.notice_s)

@@ -104,7 +104,7 @@ class Starts:
         return start.placed(key, start.node, at_s)
 
     def place(self, key: Key, node: Node, at_s: float) -> None:
-        """Begin the pull on a node."""
+        """Begin the start on a node: wake what sleeps there, or pull, after the tries that fail."""
         start = self._starts[key]
         start.node, start.scheduled_s = node, at_s
         sleep = start.needs.sleep
@@ -113,9 +113,23 @@ class Starts:
             start.wake_s = sleep.wake.at(u)
             self._agenda.enter(at_s, Due.STARTED, key)
             return
+        cached = start.needs.image is not None and start.needs.image.name in node.disk
+        if start.needs.image is not None:
+            start.image = ImageCame.CACHED if cached else ImageCame.PULLED
+        fails_s = start.times.until_pull_s(cached=cached)
+        if fails_s > 0:
+            # For ever, if it fails for ever.
+            self._agenda.enter(at_s + fails_s, Due.PULL, key)
+        else:
+            self.pull(key, at_s)
+
+    def pull(self, key: Key, at_s: float) -> None:
+        """Begin the pull that succeeds; where the image is there, the start."""
+        start = self._starts[key]
+        node = start.node
+        if node is None:
+            raise AssertionError(f"{key} pulls on no node")
         image, link = start.needs.image, node.links.get(Tier.REGISTRY)
-        if image is not None:
-            start.image = ImageCame.CACHED if image.name in node.disk else ImageCame.PULLED
         if image is None or link is None or image.name in node.disk:
             self._agenda.enter(at_s + start.times.pull_s, Due.STARTED, key)
             return

@@ -22,7 +22,8 @@ from simulator.pages import picture
 _REPLICAS_ROW = 2
 TICKS_SHOWN = 6000
 """A day of ticks of 15 s is 5,760. A tick with its decision takes two kilobytes."""
-_FAULT_COLOR = "#c0392b"
+_FAULT_COLOR, _MISSED_COLOR = "#c0392b", "#7f8c8d"
+_NAMES_TOLD = 8
 
 _PAGE = Template("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>$title</title><style>
@@ -123,7 +124,10 @@ def figure(policy: ScalingPolicy, entries: Sequence[Entry], *, name: str) -> go.
 
 
 def mark_faults(drawn: go.Figure, occurrences: Sequence[Mapping[str, Any]], unit: picture.Unit) -> None:
-    """Mark when something went wrong, over all plots; a point on the upper edge tells on hover what."""
+    """Mark when something went wrong, over all plots; a point on the upper edge tells on hover what, and whom.
+
+    What found nobody is marked in grey, by an empty symbol.
+    """
     if not occurrences:
         return
     # One shape over all plots, and all shapes at once: added one by one, those of a week would take minutes.
@@ -132,29 +136,52 @@ def mark_faults(drawn: go.Figure, occurrences: Sequence[Mapping[str, Any]], unit
     kinds = list(dict.fromkeys(one["fault"] for one in occurrences))
     values = (value for trace in drawn.select_traces(row=1, col=1) for value in trace.y or ())
     top = max((value for value in values if value is not None), default=1.0)
-    points = go.Scatter(
-        x=[one["begins_s"] / unit.seconds for one in occurrences],
-        y=[top * (1.05 + 0.5 * kinds.index(one["fault"]) / len(kinds)) for one in occurrences],
-        text=[_told(one) for one in occurrences],
-        hoverinfo="text",
-        mode="markers",
-        marker={"color": _FAULT_COLOR, "size": 8, "symbol": "x"},
-        name="faults",
-    )
-    drawn.add_trace(points, row=1, col=1)
+    for name, color, symbol, those in (
+        ("faults", _FAULT_COLOR, "x", [one for one in occurrences if not _missed(one)]),
+        ("faults that found nobody", _MISSED_COLOR, "x-open", [one for one in occurrences if _missed(one)]),
+    ):
+        points = go.Scatter(
+            x=[one["begins_s"] / unit.seconds for one in those],
+            y=[top * (1.05 + 0.5 * kinds.index(one["fault"]) / len(kinds)) for one in those],
+            text=[_told(one, unit) for one in those],
+            hoverinfo="text",
+            mode="markers",
+            marker={"color": color, "size": 8, "symbol": symbol},
+            name=name,
+        )
+        if those:
+            drawn.add_trace(points, row=1, col=1)
+
+
+def _missed(one: Mapping[str, Any]) -> bool:
+    """Whether it found nobody; a run that was kept before this was told says nothing of it."""
+    return "befell" in one and one["befell"]["count"] == 0
 
 
 def _mark(one: Mapping[str, Any], unit: picture.Unit) -> dict[str, Any]:
     begins, ends = one["begins_s"] / unit.seconds, one["ends_s"] / unit.seconds
+    color = _MISSED_COLOR if _missed(one) else _FAULT_COLOR
     place = {"xref": "x", "yref": "paper", "y0": 0, "y1": 1, "x0": begins, "x1": ends}
     if ends > begins:
-        return {"type": "rect", "fillcolor": _FAULT_COLOR, "opacity": 0.13, "line": {"width": 0}, **place}
-    return {"type": "line", "line": {"color": _FAULT_COLOR, "width": 1, "dash": "dot"}, **place}
+        return {"type": "rect", "fillcolor": color, "opacity": 0.13, "line": {"width": 0}, **place}
+    return {"type": "line", "line": {"color": color, "width": 1, "dash": "dot"}, **place}
 
 
-def _told(one: Mapping[str, Any]) -> str:
-    begins, ends = one["begins_s"] / 60, one["ends_s"] / 60
-    return f"{one['fault']}: minute {begins:.1f}" + (f" to {ends:.1f}" if ends > begins else "")
+def _told(one: Mapping[str, Any], unit: picture.Unit) -> str:
+    begins, ends = one["begins_s"] / unit.seconds, one["ends_s"] / unit.seconds
+    digits = 1 if unit is picture.MINUTES else 2
+    span = f"{begins:.{digits}f}" + (f" to {ends:.{digits}f}" if ends > begins else "")
+    when = f"{one['fault']}: {unit.name[:-1]} {span}"
+    return f"{when}<br>{escape(_befell(one['befell']))}" if "befell" in one else when
+
+
+def _befell(befell: Mapping[str, Any]) -> str:
+    count, names = befell["count"], befell.get("names", [])
+    if not count:
+        return f"found nobody (it befalls {befell['of']})"
+    more = f" and {count - _NAMES_TOLD} more" if count > _NAMES_TOLD else ""
+    named = f": {', '.join(names[:_NAMES_TOLD])}{more}" if names else ""
+    return f"befell {count} {befell['of'] if count > 1 else befell['of'][:-1]}{named}"
 
 
 def _position(entry: Entry) -> int | None:

@@ -11,9 +11,13 @@ from simulator import journalfile
 from simulator.experiments.outcomes import Outcomes
 from simulator.experiments.sweep import Case
 from simulator.experiments.trial import Result
+from simulator.faults.victims import Befallen
 from simulator.nodes import placedstarts
 from simulator.nodes.placedstarts import PlacedStart
 from simulator.pages.tables import dollars, seconds
+
+MISSED_MOST = 20
+"""Lines on faults that found nobody: what comes by chance in a run of weeks would fill pages."""
 
 
 def tables(result: Result, journal: Path, case: Case, *, role: str | None = None) -> Iterator[Table]:
@@ -59,6 +63,14 @@ def _requests(found: Outcomes) -> Iterator[tuple[str, str]]:
         ("TTFT p50, p95, p99", ", ".join(seconds(v) for v in (found.ttft_p50_s, found.ttft_p95_s, found.ttft_p99_s))),
         ("TPOT p50, p95, p99", ", ".join(map(_milliseconds, (found.tpot_p50_s, found.tpot_p95_s, found.tpot_p99_s)))),
     )
+
+
+def missed(befallen: Iterable[Befallen]) -> Iterator[str]:
+    """Yield one line for each fault that found nobody; of very many the first, and how many more there are."""
+    lines = [one.missed for one in befallen if one.missed is not None]
+    yield from (f"found nobody: {line}" for line in lines[:MISSED_MOST])
+    if len(lines) > MISSED_MOST:
+        yield f"found nobody: {len(lines) - MISSED_MOST:,} more; run.json names all"
 
 
 def _starts(starts: Iterable[PlacedStart]) -> Table:

@@ -25,11 +25,19 @@ class StartupTimes:
     pull_s: float
     load_s: float
     warmup_s: float
+    failed_pulls_s: float = 0.0
+    """What pulls take that fail before the one that succeeds; nothing where the node has the image."""
+    failed_containers_s: float = 0.0
+    """What other tries take that fail before there is a container, wherever the image is."""
 
     @property
     def total_s(self) -> float:
-        """Ordered to Ready."""
-        return self.schedule_s + self.pull_s + self.load_s + self.warmup_s
+        """Ordered to Ready, where the image has to be pulled."""
+        return self.schedule_s + self.until_pull_s(cached=False) + self.pull_s + self.load_s + self.warmup_s
+
+    def until_pull_s(self, *, cached: bool) -> float:
+        """Return what passes in failing tries before the pull, or where the image is ``cached``, the start, begins."""
+        return self.failed_containers_s + (0.0 if cached else self.failed_pulls_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
