@@ -69,6 +69,8 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "hung": ("engines that hang", ""),
         "frozen_counters": ("counters that stand still", ""),
         "untold": ("tokens nobody tells", YES_NO),
+        "guess": ("demand rests on a guess", YES_NO),
+        "idle": ("nobody asks", YES_NO),
         "contradictory": ("metrics contradict", YES_NO),
     },
     "Starts and writers": {

@@ -19,12 +19,13 @@ always returns a decision, and holding is one with a named reason. ``Decision.nu
 formulas, so that a decision can be recomputed by hand.
 
 Places kept for later issues: the trim of q (``plan.Memory.quantile``; section 9), learning of the coefficients
-(``capacity.known``; 2.3), going to zero (``guard.bounds``; 8).
+(``capacity.known``; 2.3), going to zero (``bounds.bounds``; 8).
 """
 
 from dataclasses import replace
 
 from autoscaler.core import coldstart, guard
+from autoscaler.core.bounds import bounded, bounds
 from autoscaler.core.decision import Condition, Decision, Why
 from autoscaler.core.explanation import Judgement, conditions, decision
 from autoscaler.core.guard import Situation, Verdict
@@ -78,7 +79,7 @@ def _want_down(memory: Memory, hold_s: float) -> int | None:
 
 def _judge(seen: Seen, planned: Plan | None, want_down: int | None) -> Judgement:
     """Return what the guards and the plan come to, bounds included, with what it was made of."""
-    least, most = guard.bounds(seen.spec, seen.signals)
+    least, most = bounds(seen.spec, seen.signals)
     situation = Situation(
         spec=seen.spec,
         signals=seen.signals,
@@ -102,7 +103,7 @@ def _judge(seen: Seen, planned: Plan | None, want_down: int | None) -> Judgement
         verdict = _move(situation, planned, want_down, extra, (least, most))
         found += _exhausted(situation, seen.fleet, planned, verdict)
     return Judgement(
-        verdict=guard.bounded(verdict, least, most),
+        verdict=bounded(verdict, least, most),
         conditions=found,
         least=least,
         most=most,

@@ -27,7 +27,9 @@ In concurrency mode (no token counters) the demand is what is in flight, running
 concurrency, and a gauge needs no second sample. An engine that never told what waits has no queue; one that told it
 before and does not now is in flight by an unknown number, and the demand stays where it was.
 
-What contradicts itself does so until a newer interval says otherwise: ticks between two scrapes know nothing new.
+Whoever asks before a mean was measured is served by the starting value, on which nothing is scaled down
+(:mod:`autoscaler.core.doubts`). What contradicts itself does so until a newer interval says otherwise: ticks between
+two scrapes know nothing new.
 
 Invariants: pure; missing values move nothing; y ≥ 0; every number in the memory is finite.
 """
@@ -37,7 +39,8 @@ from math import exp
 
 from autoscaler.core.capacity import Coefficients, RequestMix, target_concurrency
 from autoscaler.core.dispersion import Dispersion, binned
-from autoscaler.core.gauges import Gauges, finite, gauges
+from autoscaler.core.doubts import QUIET_S, contradiction, guess
+from autoscaler.core.gauges import Instant, finite, gauges
 from autoscaler.core.intervals import Gains, Track, frozen, hung, missing, tracked, usable
 from autoscaler.core.policy import PolicySpec
 from autoscaler.core.signals import Signals
@@ -46,11 +49,9 @@ PROMPT_TOKENS = 500.0
 OUTPUT_TOKENS = 100.0
 TOKEN_WEIGHT = 400.0
 KV_WEIGHT = 300.0
-QUIET_S = 300.0  # Without a request for so long nobody asks; one empty scrape of sparse traffic says nothing.
 LEAST_COUNT = 1e-6  # Requests are whole; what is less is a rounding, and a mean over it may be infinite.
 ITL_WEIGHT = 0.2
 ITL_STEPS = 2.5  # Inter-token latency before one was measured, in fixed step times.
-SUSPICIOUS_IN_FLIGHT = 5.0  # Poisson with this mean is 0 in one of 150 scrapes.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +61,7 @@ class DemandMemory:
     ``measured_at`` is the sample time of the newest interval that told demand. ``tells_waiting`` says whether any pod
     ever told what waits in it. ``untold`` and ``contradiction`` are those of the newest interval. ``untold_prompts``
     and ``untold_outputs`` stay until such tokens are told again, or nobody asks any more; ``asked_at`` is the newest
-    sample at which somebody did.
+    sample at which somebody did, ``counted_at`` at which a request was counted to begin or to end.
     """
 
     tracks: dict[str, Track] = field(default_factory=dict)
@@ -76,6 +77,7 @@ class DemandMemory:
     dispersion: Dispersion = field(default_factory=Dispersion)
     measured_at: float | None = None
     asked_at: float | None = None
+    counted_at: float | None = None
     tells_waiting: bool = False
     untold: str | None = None
     untold_prompts: bool = False
@@ -92,8 +94,8 @@ class Observed:
     newest that gave an interval. Sums over pods are scaled to all ``expected`` pods. ``running`` and ``waiting`` are
     ``None`` if no pod told; ``waiting`` includes what a gateway holds. ``hung`` are the pods that have requests and
     move none, ``frozen`` the counters that stand still though requests went through. ``untold`` says what was not told
-    of requests that were counted; ``contradiction`` is a sentence if the metrics cannot all be true. ``idle`` says that
-    nobody has asked for long.
+    of requests that were counted; ``contradiction`` is a sentence if the metrics cannot all be true, ``guess`` if
+    demand rests on what nobody measured. ``idle`` says that nobody has asked for long.
     """
 
     newest_at: float | None
@@ -115,38 +117,7 @@ class Observed:
     frozen: tuple[str, ...] = ()
     untold: str | None = None
     contradiction: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Seen:
-    """One instant's samples in sums; ``kv_capacity_tokens`` is the policy's, for pods that do not tell theirs."""
-
-    newest_at: float | None
-    reporting: int
-    expected: int
-    gauges: Gauges
-    held: float | None
-    kv_capacity_tokens: float | None
-
-    @property
-    def running(self) -> float | None:
-        """Requests running, scaled to all expected pods; ``None`` if no pod told."""
-        return self._scaled(self.gauges.running, self.gauges.running_pods)
-
-    @property
-    def waiting(self) -> float | None:
-        """Requests waiting, scaled to all expected pods, and those held; ``None`` if nobody told."""
-        queued = self._scaled(self.gauges.waiting, self.gauges.waiting_pods)
-        return queued if self.held is None else (queued or 0.0) + self.held
-
-    @property
-    def kv_capacity(self) -> float | None:
-        """Mean KV capacity of a replica in tokens; ``None`` if it is not known."""
-        pods = self.gauges.kv_pods
-        return self.gauges.kv_capacity / pods if pods else self.kv_capacity_tokens
-
-    def _scaled(self, total: float, pods: int) -> float | None:
-        return total * max(self.expected, pods) / pods if pods else None
+    guess: str | None = None
 
 
 def initial() -> DemandMemory:
@@ -163,7 +134,7 @@ def update(
     # What a hung engine has is not served by more replicas: it counts as one that does not report.
     stuck = frozenset(hung(spec.timing, memory.tracks))
     moving = [sample for sample in samples if sample.pod not in stuck] or samples
-    seen = _Seen(
+    seen = Instant(
         newest_at=newest_at,
         reporting=len(samples),
         expected=len(samples) + missing(spec.timing, signals, samples, newest_at),
@@ -183,17 +154,19 @@ def update(
         measured = arrival_rps is not None
         if arrival_rps is not None:
             after = _with_work(spec, coefficients, after, arrival_rps, dt_s)
-        after = _with_untold(_with_asked(after, seen), gains)
+        after = _with_untold(_with_asked(after, seen, gains), gains)
     if measured:
-        after = replace(after, measured_at=newest_at, contradiction=_contradiction(spec, coefficients, after, seen))
+        residence_s = mix(after).output_tokens * coefficients.a_s
+        odd = contradiction(spec.timing, tracks, seen, after.arrival_rps, residence_s)
+        after = replace(after, measured_at=newest_at, contradiction=odd)
     return after, _observed(spec, after, seen, dt_s=dt_s if measured else None)
 
 
-def _lacks_waiting(memory: DemandMemory, seen: _Seen) -> bool:
+def _lacks_waiting(memory: DemandMemory, seen: Instant) -> bool:
     return memory.tells_waiting and seen.gauges.waiting_pods == 0
 
 
-def _in_flight(spec: PolicySpec, after: DemandMemory, seen: _Seen) -> DemandMemory:
+def _in_flight(spec: PolicySpec, after: DemandMemory, seen: Instant) -> DemandMemory:
     """Return the memory with the demand of concurrency mode; as it was where what waits was told and is not now."""
     if _lacks_waiting(after, seen):
         return replace(after, untold="no engine tells any more how many requests wait in it")
@@ -202,7 +175,7 @@ def _in_flight(spec: PolicySpec, after: DemandMemory, seen: _Seen) -> DemandMemo
 
 
 def _arrival_rps(
-    before: DemandMemory, after: DemandMemory, seen: _Seen, dt_s: float, stuck: frozenset[str]
+    before: DemandMemory, after: DemandMemory, seen: Instant, dt_s: float, stuck: frozenset[str]
 ) -> float | None:
     """Return the arrivals per second at all expected pods and the gateway, ``None`` if no pod had a rate."""
     known = {pod: track.arrival_rps for pod, track in after.tracks.items() if track.arrival_rps is not None}
@@ -213,10 +186,22 @@ def _arrival_rps(
     return max(sum(rates) * max(seen.expected, len(rates)) / len(rates) + held_rps, 0.0)
 
 
-def _with_asked(memory: DemandMemory, seen: _Seen) -> DemandMemory:
-    """Return the memory with when requests were last there: they came, or they are in an engine or held."""
+def _with_asked(memory: DemandMemory, seen: Instant, gains: Gains) -> DemandMemory:
+    """Return the memory with when requests were last there (they came, or are in an engine or held), and counted."""
     asked = bool(memory.arrival_rps or seen.running or seen.waiting)
-    return replace(memory, asked_at=seen.newest_at) if asked else memory
+    counted = memory.counted_at is None or gains.counted > 0
+    return replace(
+        memory,
+        asked_at=seen.newest_at if asked else memory.asked_at,
+        counted_at=seen.newest_at if counted else memory.counted_at,
+    )
+
+
+def _guess(memory: DemandMemory, seen: Instant) -> str | None:
+    if memory.newest_at is None or memory.asked_at is None or memory.counted_at is None:
+        return None
+    means = {"prompt tokens": memory.prompt_tokens, "generated tokens": memory.output_tokens}
+    return guess(seen, means, memory.newest_at - memory.asked_at, memory.newest_at - memory.counted_at)
 
 
 def _is_idle(memory: DemandMemory) -> bool:
@@ -246,7 +231,7 @@ def _is_untold(told: float, untold: float, *, before: bool) -> bool:
 
 def put_right(memory: DemandMemory) -> DemandMemory:
     """Return the memory after a clock ahead was put right: the means stay, what is timed by it goes."""
-    return replace(memory, tracks={}, newest_at=None, measured_at=None, asked_at=None, held=None)
+    return replace(memory, tracks={}, newest_at=None, measured_at=None, asked_at=None, counted_at=None, held=None)
 
 
 def mix(memory: DemandMemory) -> RequestMix:
@@ -265,7 +250,7 @@ def _weighted(old: float | None, total: float, count: float, constant: float) ->
     return mean if old is None else old + (1 - exp(-count / constant)) * (mean - old)
 
 
-def _with_means(memory: DemandMemory, gains: Gains, seen: _Seen, tracks: dict[str, Track]) -> DemandMemory:
+def _with_means(memory: DemandMemory, gains: Gains, seen: Instant, tracks: dict[str, Track]) -> DemandMemory:
     itl_s = memory.itl_s
     if gains.itl_count > 0:
         mean_s = gains.itl_sum_s / gains.itl_count
@@ -305,7 +290,7 @@ def _with_work(
     )
 
 
-def _observed(spec: PolicySpec, memory: DemandMemory, seen: _Seen, dt_s: float | None = None) -> Observed:
+def _observed(spec: PolicySpec, memory: DemandMemory, seen: Instant, dt_s: float | None = None) -> Observed:
     """Return what is known; ``dt_s`` is given when a new interval was folded in."""
     return Observed(
         newest_at=seen.newest_at,
@@ -328,19 +313,5 @@ def _observed(spec: PolicySpec, memory: DemandMemory, seen: _Seen, dt_s: float |
         frozen=frozen(memory.tracks) if spec.exports_tokens else (),
         untold=memory.untold,
         contradiction=memory.contradiction,
+        guess=_guess(memory, seen),
     )
-
-
-def _contradiction(spec: PolicySpec, coefficients: Coefficients, memory: DemandMemory, seen: _Seen) -> str | None:
-    """Return what cannot be true in these metrics, as a sentence, or ``None``."""
-    told, arrival_rps = seen.gauges, memory.arrival_rps
-    stuck = hung(spec.timing, memory.tracks)
-    if stuck and len(stuck) == seen.reporting:
-        return f"all {seen.reporting} engines that report have requests and have moved no token for too long"
-    if arrival_rps is None or told.running_pods == 0 or told.waiting_pods == 0:
-        return None
-    residence_s = mix(memory).output_tokens * coefficients.a_s
-    # What a gateway holds is in no engine's gauge.
-    if told.running + told.waiting == 0 and arrival_rps * residence_s > SUSPICIOUS_IN_FLIGHT:
-        return f"{arrival_rps:.1f} requests/s arrive but every gauge is 0"
-    return None

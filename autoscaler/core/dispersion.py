@@ -14,6 +14,7 @@ Invariants: pure; IDC ≥ 1.
 from dataclasses import dataclass, replace
 
 LEAST_DISPERSION_WEIGHT = 0.01
+LEAST_ARRIVALS = 1e-6  # Requests are whole: what is less is the rounding of a sum of rates, and its bin is empty.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,7 @@ def binned(state: Dispersion, arrivals: float, dt_s: float, bin_s: float) -> Dis
         return replace(state, open_arrivals=arrivals, open_s=span_s)
     count = arrivals * bin_s / span_s
     closed = replace(state, open_arrivals=0.0, open_s=0.0, last_arrivals=count)
-    if state.last_arrivals is None or (count == 0 and state.last_arrivals == 0):
+    if state.last_arrivals is None or max(count, state.last_arrivals) < LEAST_ARRIVALS:
         return closed
     mean, variance = (count + state.last_arrivals) / 2, (count - state.last_arrivals) ** 2 / 2
     pairs = state.pairs + 1

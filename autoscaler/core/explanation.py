@@ -134,6 +134,8 @@ def _guard_numbers(seen: Seen) -> dict[str, float | None]:
         "warnings": float(len(seen.signals.warnings)),
         "hung": float(len(observed.hung)),
         "untold": float(observed.untold is not None),
+        "guess": float(observed.guess is not None),
+        "idle": float(observed.idle),
     }
 
 

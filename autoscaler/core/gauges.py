@@ -31,6 +31,38 @@ class Gauges:
     kv_pods: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instant:
+    """One instant's samples in sums; ``kv_capacity_tokens`` is the policy's, for pods that do not tell theirs."""
+
+    newest_at: float | None
+    reporting: int
+    expected: int
+    gauges: Gauges
+    held: float | None
+    kv_capacity_tokens: float | None
+
+    @property
+    def running(self) -> float | None:
+        """Requests running, scaled to all expected pods; ``None`` if no pod told."""
+        return self._scaled(self.gauges.running, self.gauges.running_pods)
+
+    @property
+    def waiting(self) -> float | None:
+        """Requests waiting, scaled to all expected pods, and those held; ``None`` if nobody told."""
+        queued = self._scaled(self.gauges.waiting, self.gauges.waiting_pods)
+        return queued if self.held is None else (queued or 0.0) + self.held
+
+    @property
+    def kv_capacity(self) -> float | None:
+        """Mean KV capacity of a replica in tokens; ``None`` if it is not known."""
+        pods = self.gauges.kv_pods
+        return self.gauges.kv_capacity / pods if pods else self.kv_capacity_tokens
+
+    def _scaled(self, total: float, pods: int) -> float | None:
+        return total * max(self.expected, pods) / pods if pods else None
+
+
 def finite(value: float | None) -> float | None:
     """Return a count that can be one, else ``None``: NaN, infinities and negative counts are missing."""
     return value if value is not None and 0 <= value <= MOST else None

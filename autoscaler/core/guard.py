@@ -18,15 +18,15 @@ no demand yet      no rate was ever measured                                    
 
 :data:`BLOCKS` forbid only the way down, the first that speaks is named: counters that stand still though requests went
 through (what they ought to tell is taken from elsewhere), a partial answer (warnings, fewer than 80 % of the ready
-replicas report, none at all, an engine that hangs, requests whose tokens nobody tells), a healthy replica starting (the
-owner of the pods would delete just that one: a ReplicaSet removes pods that are not ready first), and the first
-max(H, hold) seconds of a memory.
+replicas report, none at all, an engine that hangs, requests whose tokens nobody tells, a demand that is a guess), a
+healthy replica starting (the owner of the pods would delete just that one: a ReplicaSet removes pods that are not ready
+first), and the first max(H, hold) seconds of a memory.
 
-The bounds min and max come last, over every outcome that may be written: they are orders of a person, not
-inferences, so a lowered max acts even when blind. Left to the owner are only contested and zeroed targets.
+The bounds (:mod:`autoscaler.core.bounds`) come last, over every outcome that may be written.
 
 Time is *sighted* time where a guard waits (holds, start guard): it passes from sample to sample that tells demand. The
-seconds of an outage of metrics do not pass for them, else the first tick after it would drop replicas on no evidence.
+seconds of an outage of metrics do not pass for them, nor those of a demand that is a guess, else the first tick after
+it would drop replicas on no evidence.
 
 A target is contested in Enforce mode only: in the other modes whoever sets the count is not fighting us. So a world
 that does not carry decisions out must be run in another mode.
@@ -126,6 +126,7 @@ def update(
         gap_s = 0.0 if sample_at is None else max(observed.newest_at - sample_at, 0.0)
         # A gap (a restart, an outage) was no sight: of it the new sample's own interval counts, as in the forecast.
         passed_s = gap_s if gap_s <= stale_after_s(spec) else spec.timing.scrape_seconds
+        passed_s = 0.0 if observed.guess is not None else passed_s  # A guess is no sight.
         sample_at = observed.newest_at if sample_at is None else max(observed.newest_at, sample_at)
     return replace(
         memory,
@@ -283,6 +284,8 @@ def _partial(situation: Situation) -> Verdict | None:
         detail = f"no scale-down while {named(observed.hung)} hang: they have requests and move none"
     elif observed.untold is not None:
         detail = f"no scale-down on a guess: {observed.untold}"
+    elif observed.guess is not None:
+        detail = f"no scale-down on a guess: {observed.guess}"
     else:
         return None
     return Verdict(target=situation.spec_replicas, why=Why.PARTIAL, detail=detail)
@@ -325,26 +328,3 @@ def first(guards: tuple[Guard, ...], situation: Situation) -> Verdict | None:
         if verdict is not None:
             return verdict
     return None
-
-
-def bounds(spec: PolicySpec, signals: Signals) -> tuple[int, int]:
-    """Return the least and the most replicas.
-
-    With ``min`` 0 the last replica stays and the first held request orders one: going to zero (section 8 of the
-    decision core) is a later issue, and its rule belongs here.
-    """
-    wakes = (signals.spec_replicas or 0) > 0 or (signals.held_requests or 0) > 0
-    return max(spec.replicas.min, 1 if wakes else 0), spec.replicas.max
-
-
-def bounded(verdict: Verdict, least: int, most: int) -> Verdict:
-    """Return the verdict clamped to the bounds, naming the one that bound. ``most`` is at least ``least``."""
-    if verdict.target is None or not verdict.bounded:
-        return verdict
-    if verdict.target > most:
-        detail = f"{verdict.detail}; max {most} binds"
-        return replace(verdict, target=most, why=Why.MAX_REPLICAS, detail=detail, held_by=verdict.why)
-    if verdict.target < least:
-        detail = f"{verdict.detail}; min {least} binds"
-        return replace(verdict, target=least, why=Why.MIN_REPLICAS, detail=detail, held_by=verdict.why)
-    return verdict

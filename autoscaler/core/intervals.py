@@ -69,7 +69,8 @@ class Gains(NamedTuple):
     """What the counters of all pods with a new interval gained, in pairs of which each pod told both or neither.
 
     ``prompt_requests`` prompts had ``prompt_tokens``, ``output_requests`` answers ``output_tokens``; ``itl_count`` gaps
-    took ``itl_sum_s``. ``untold_prompts`` and ``untold_outputs`` are requests whose tokens their pod did not tell.
+    took ``itl_sum_s``. ``untold_prompts`` and ``untold_outputs`` are requests whose tokens their pod did not tell,
+    ``counted`` the beginnings and ends that were counted.
     """
 
     prompt_tokens: float = 0.0
@@ -80,6 +81,7 @@ class Gains(NamedTuple):
     itl_count: float = 0.0
     untold_prompts: float = 0.0
     untold_outputs: float = 0.0
+    counted: float = 0.0
 
 
 _NOTHING = Gains()
@@ -274,7 +276,8 @@ def _told(gains: list[float | None], stood: tuple[Stand, ...], values: tuple[flo
     prompts = _pair(gains[PROMPTS], begun, stood[0])
     outputs = _pair(gains[GENERATED], ended, stood[1] if _generates(values) else None)
     gaps = _pair(gains[ITL_SUM_S], gains[ITL_COUNT])
-    return (*prompts[:2], *outputs[:2], *gaps[:2], prompts[2], outputs[2])
+    counted = (gains[FIRST_TOKENS] or 0.0) + (gains[FINISHED] or 0.0)
+    return (*prompts[:2], *outputs[:2], *gaps[:2], prompts[2], outputs[2], counted)
 
 
 def _pair(gain: float | None, count: float | None, stood: Stand | None = None) -> tuple[float, float, float]:

@@ -80,14 +80,9 @@ class Engine:
         """Return what a scrape at an instant reads."""
         counters = (*COUNTERS, "ttft_count", "itl_sum_s", "itl_count")
         told: dict[str, Any] = {name: self.counted.get(name, 0.0) for name in counters}
-        return PodSample(
-            pod=self.pod,
-            at=at,
-            running=float(len(self.running)),
-            waiting=float(len(self.queue)),
-            kv_ratio=min(1.0, self.kv_tokens / 400_000),
-            **(told | self.stopped),
-        )
+        told |= {"running": float(len(self.running)), "waiting": float(len(self.queue))}
+        told["kv_ratio"] = min(1.0, self.kv_tokens / 400_000)
+        return PodSample(pod=self.pod, at=at, **(told | self.stopped))
 
     def _count(self, name: str, gain: float) -> None:
         self.counted[name] = self.counted.get(name, 0.0) + gain

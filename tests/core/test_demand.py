@@ -386,3 +386,11 @@ def test_short_scrapes_fill_a_bin_and_gaps_break_it() -> None:
     assert state.pairs == 1
     state = binned(state, 900.0, 60.0, 15.0)
     assert (state.last_arrivals, state.pairs) == (None, 1)
+
+
+def test_a_bin_that_holds_the_rounding_of_a_sum_is_empty() -> None:
+    """Rates that cancel leave 1e-17 and not 0: that and an empty bin are no pair."""
+    state = Dispersion()
+    for arrivals in (0.0, 3e-17, 0.0, 3e-17):
+        state = binned(state, arrivals, 15.0, 15.0)
+    assert state.pairs == 0

@@ -383,7 +383,7 @@ def test_who_leaves_uncounted_is_proved_by_four_in_four_intervals() -> None:
 def test_an_empty_scrape_of_sparse_traffic_opens_no_way_down(counter: str) -> None:
     """A request every other scrape and nobody tells its tokens: nothing goes down until nobody has asked for long."""
     memory, decisions, sent = initial(SPEC), [], 0.0
-    for tick in range(80):
+    for tick in range(100):
         sent += tick % 2 if tick < 50 else 0.0
         told = {"ttft_count": sent, "prompt_tokens": 4000.0 * sent, "generation_tokens": 90.0 * sent, counter: None}
         now = steady(15.0 * tick, ready=3)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from autoscaler.core import demand, guard
+from autoscaler.core import bounds, demand, guard
 from autoscaler.core.capacity import known
 from autoscaler.core.decision import Why
 from autoscaler.core.demand import Observed
@@ -28,9 +28,9 @@ def signals(at: float = 1000.0, *, spec: int | None = 2, age_s: float = 5.0, **o
 
 
 def measured(seen: Signals, spec: PolicySpec = SPEC) -> Observed:
-    """Return what is observed where the newest sample of each pod made an interval with the one before."""
+    """Return what is observed where the newest sample of each pod made an interval with the one before, and means."""
     _, observed = demand.update(spec, known(spec), demand.initial(), seen)
-    return replace(observed, measured_at=observed.newest_at)
+    return replace(observed, measured_at=observed.newest_at, guess=None)
 
 
 def situation(seen: Signals, spec: PolicySpec = SPEC, memory: GuardMemory | None = None, **other: Any) -> Situation:
@@ -337,7 +337,7 @@ def test_who_served_and_crashes_now_is_no_failed_start() -> None:
 )
 def test_bounds_come_last_and_are_named(target: int | None, bounded: bool, clamped: int | None, why: Why) -> None:
     """Every outcome that may be written is within min and max, whatever led to it."""
-    verdict = guard.bounded(Verdict(target=target, why=Why.BURST, detail="x", bounded=bounded), 2, 8)
+    verdict = bounds.bounded(Verdict(target=target, why=Why.BURST, detail="x", bounded=bounded), 2, 8)
     assert (verdict.target, verdict.why) == (clamped, why)
 
 
@@ -348,6 +348,6 @@ def test_the_last_replica_stays_and_a_held_request_wakes() -> None:
         scaleToZero={"enabled": True},
         metrics={"queries": [{"signal": "heldRequests", "promql": "held"}]},
     )
-    assert guard.bounds(opted, signals(spec=1)) == (1, 5)
-    assert guard.bounds(opted, signals(spec=0, replicas=(), samples=())) == (0, 5)
-    assert guard.bounds(opted, signals(spec=0, replicas=(), samples=(), held_requests=3.0)) == (1, 5)
+    assert bounds.bounds(opted, signals(spec=1)) == (1, 5)
+    assert bounds.bounds(opted, signals(spec=0, replicas=(), samples=())) == (0, 5)
+    assert bounds.bounds(opted, signals(spec=0, replicas=(), samples=(), held_requests=3.0)) == (1, 5)

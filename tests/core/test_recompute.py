@@ -132,9 +132,11 @@ def sighted(x: dict[str, float]) -> bool:
 
 def blocked(x: dict[str, float]) -> Why | None:
     """Return the reason that forbids the way down: the first of the second table of the guards."""
-    if x["frozen_counters"] and x.get("arrival_rps") != 0:
+    if x["frozen_counters"] and not x["idle"]:
         return Why.CONTRADICTORY
-    if x["warnings"] or x["reporting"] == 0 or x["reporting"] / x["expected"] < 0.8 or x["hung"] or x["untold"]:
+    if x["warnings"] or x["reporting"] == 0 or x["reporting"] / x["expected"] < 0.8 or x["hung"]:
+        return Why.PARTIAL
+    if x["untold"] or x["guess"]:
         return Why.PARTIAL
     if x["healthy"] or x["loading"]:
         return Why.STARTING
