@@ -94,9 +94,15 @@ def _limit(text: str) -> Fault | None:
             depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
             aliases += isinstance(event, AliasEvent)
             if depth > DEPTH_LIMIT:
-                return Fault(mark=_mark(event.start_mark), path=(), message=f"nested deeper than {DEPTH_LIMIT} levels")
+                return Fault(
+                    mark=_mark(event.start_mark),
+                    path=(),
+                    message=f"nested deeper than {DEPTH_LIMIT} levels; flatten it",
+                )
             if aliases > ALIAS_LIMIT:
-                return Fault(mark=_mark(event.start_mark), path=(), message=f"more than {ALIAS_LIMIT} aliases")
+                return Fault(
+                    mark=_mark(event.start_mark), path=(), message=f"more than {ALIAS_LIMIT} aliases; write values out"
+                )
     except YAMLError as error:
         # A fault in a later document must not hide the earlier ones, which composing goes through once more.
         return None if isinstance(error, MarkedYAMLError) else _syntax(error, text)
@@ -112,8 +118,21 @@ def _syntax(error: YAMLError, text: str) -> Fault:
         place = Mark(line=line + 1, column=position - (text.rfind("\n", 0, position) + 1) + 1)
     else:
         place = _mark(mark) if mark is not None else Mark(line=1, column=1)
-    remedy = "; indent with spaces, not tabs" if "\\t" in problem else ""
-    return Fault(mark=place, path=(), message=f"not valid YAML: {problem}{remedy}")
+    remedy = next(remedy for part, remedy in _REMEDIES if part in problem)
+    return Fault(mark=place, path=(), message=f"not valid YAML: {problem}; {remedy}")
+
+
+_REMEDIES = (
+    ("\\t", "indent with spaces, not tabs"),
+    ("stream end", "close the bracket or brace that is still open"),
+    ("end of stream", "close the quote that is still open"),
+    ("mapping values", "give each field a line of its own, and quote a text that holds a colon"),
+    ("undefined alias", "quote a text that begins with *, or name it by & before"),
+    ("start any token", "quote a text that begins with it"),
+    ("expected ',' or", "put a comma between, or close the bracket or brace before"),
+    ("", "mend it there or in the line above"),
+)
+"""Parts of what the parser says, and what to do then."""
 
 
 def _mark(mark: StreamMark) -> Mark:
@@ -138,10 +157,10 @@ class _Walk:
         self.marks.setdefault(path, _mark(node.start_mark))
         if self.values > VALUE_LIMIT:
             if self.values == VALUE_LIMIT + 1:
-                self.fault(node, path, f"more than {VALUE_LIMIT} values once its aliases are followed")
+                self.fault(node, path, f"more than {VALUE_LIMIT} values once its aliases are followed; split it")
             return None
         if id(node) in parents:
-            self.fault(node, path, "an alias to something that contains it")
+            self.fault(node, path, "an alias to something that contains it; write its value out")
             return None
         if isinstance(node, MappingNode):
             return self.mapping(node, path, (*parents, id(node)))

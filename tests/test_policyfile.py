@@ -320,7 +320,15 @@ def test_a_file_without_a_policy_says_how_to_get_one(text: str) -> None:
         ("spec: 'x\n", "2:1", "not valid YAML"),
         ("kind: Scaling\x00Policy", "1:14", "special characters"),
         ("a: *unknown\n", "1:4", "undefined alias"),
-        ("a: b: c\n", "1:5", "mapping values"),
+        ("a: b: c\n", "1:5", "quote a text that holds a colon"),
+        ("{", "1:2", "close the bracket or brace that is still open"),
+        ("a: 'x", "1:6", "close the quote that is still open"),
+        ("a: [1, 2\nb: 3", "2:2", "put a comma between, or close the bracket or brace before"),
+        ("a: *unknown\n", "1:4", "quote a text that begins with *"),
+        ("a: @b\n", "1:4", "quote a text that begins with it"),
+        ("a: %b\n", "1:4", "quote a text that begins with it"),
+        ("a: 1\n b: 2\n", "2:3", "not valid YAML"),
+        ("- a\nb: 1\n", "2:1", "; mend it there or in the line above"),
     ],
 )
 def test_text_that_is_not_yaml_is_one_sentence(text: str, place: str, words: str) -> None:

@@ -59,7 +59,7 @@ def decide(spec: Foresight, memory: None, signals: Signals) -> tuple[None, Decis
         why = Why.SETTLED if order == current else Why.STABILIZATION
     else:
         why = Why.CONCURRENCY
-    detail = f"{order} replicas will be needed within a cold start, {keep} within two"
+    detail = f"replicas needed within a cold start: {order}, within two: {keep}"
     return memory, verdict(
         signals, target=target, why=why, detail=detail, next_at=signals.at + BIN_S, wished=order, stable=keep
     )

@@ -25,6 +25,6 @@ def decide(spec: StaticSpec, memory: None, signals: Signals) -> tuple[None, Deci
         signals,
         target=spec.replicas if known else None,
         why=Why.PIN if known else Why.TARGET_UNKNOWN,
-        detail=f"{spec.replicas} replicas, whatever comes" if known else "/scale cannot be read",
+        detail=f"fixed at {spec.replicas}, whatever comes" if known else "/scale cannot be read",
         next_at=signals.at + spec.look_s,
     )

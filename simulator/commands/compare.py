@@ -16,6 +16,7 @@ from simulator.commands.cases import CaseOptions, case_of
 from simulator.experiments.provenance import write_json
 from simulator.experiments.sweep import WANTED, Case, Row, carried, evaluator, point_of, swept
 from simulator.pages import compare_report
+from simulator.pages.tables import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +71,9 @@ def _rows(console: Console, case: Case, seeds: Sequence[int], options: Options) 
             evaluate = evaluator(case, peer, style, seeds, jobs=options.jobs or os.cpu_count() or 1)
             for results in swept(PEERS[peer].knob, evaluate):
                 row = Row(peer=peer, style=style, results=results)
-                progress.update(task, description=f"{compare_report.name(row)}: {len(results)} settings tried")
+                progress.update(
+                    task, description=f"{compare_report.name(row)}: {counted(len(results), 'setting')} tried"
+                )
             rows.append(row)
             progress.advance(task)
     return rows

@@ -19,7 +19,17 @@ from simulator.engine.cache_storage import refuse_odd_blocks
 from simulator.faults import faultfile
 from simulator.faults.plan import FaultPlan
 from simulator.inputfile import InputFileError
-from simulator.traces import SLOW_FORMS, Reading, Source, Trace, TraceError, Traffic, in_memory, open_trace
+from simulator.traces import (
+    SLOW_FORMS,
+    Reading,
+    Source,
+    Trace,
+    TraceError,
+    Traffic,
+    in_memory,
+    open_trace,
+    useless_options,
+)
 
 SHORTEST_S = 600.0
 """Traffic has to outlast the opening, which is not scored."""
@@ -109,7 +119,10 @@ def read_source(name_or_path: str, reading: Reading | None = None) -> Source:
         click.ClickException: there is none, or it cannot be used.
     """
     with told_errors():
-        return open_trace(name_or_path, reading)
+        source = open_trace(name_or_path, reading)
+    for option in useless_options(reading or Reading(), source.form):
+        click.echo(f"{name_or_path}: {option} says nothing of the form {source.form} and was not used", err=True)
+    return source
 
 
 @contextmanager

@@ -125,6 +125,8 @@ def _pools(policy: Path, trace: str, options: Options) -> tuple[Pool, ...]:
 
 
 def _pool(file: Path, case: Case, scenario: Scenario, options: Options, role: str | None = None) -> Pool:
+    if options.peer == "static" and options.knob is not None:
+        _refuse_out_of_bounds(options.knob, case.policy, place=file)
     knob = options.knob if options.knob is not None else _usual(case.policy, options.peer)
     return Pool(
         policy_file=file, case=case, scenario=scenario, peer=options.peer, style=Style(options.style), knob=knob,
@@ -221,7 +223,8 @@ def _refuse_odd_setting(options: Options) -> None:
     inputs.refuse_unknown_peers([options.peer])
     peer = PEERS[options.peer]
     if Style(options.style) not in peer.styles:
-        raise click.ClickException(f"{options.peer} has no --style {options.style}; leave --style out")
+        styles = ", ".join(style.value for style in peer.styles)
+        raise click.ClickException(f"{options.peer} has no --style {options.style}; it has: {styles}")
     knob = peer.knob
     # Written so that NaN, of which no comparison holds, is refused too.
     if options.knob is not None and not knob.least <= options.knob <= knob.most:
@@ -232,12 +235,24 @@ def _refuse_odd_setting(options: Options) -> None:
         raise click.ClickException(f"--knob {options.knob:g}: {knob.name} come in whole numbers; give one")
 
 
+def _refuse_out_of_bounds(replicas: float, policy: ScalingPolicy, *, place: Path) -> None:
+    """Refuse a fixed number that the policy's bounds would cut: the run would go by another name than its own."""
+    bounds = policy.spec.replicas
+    if not bounds.min <= replicas <= bounds.max:
+        raise click.ClickException(
+            f"--knob {replicas:g}: {place} allows {bounds.min} to {bounds.max} replicas (spec.replicas);"
+            " give one of these, or change the policy"
+        )
+
+
 def _usual(policy: ScalingPolicy, peer: str) -> float:
     quantile = policy.spec.prewarm.quantile
     grid = PEERS[peer].knob.grid
     if peer == "ours":
         return 0.9 if quantile is None else quantile
-    return grid[len(grid) // 2]
+    middle = grid[len(grid) // 2]
+    bounds = policy.spec.replicas
+    return min(max(middle, bounds.min), bounds.max) if peer == "static" else middle
 
 
 def _progress() -> Progress:

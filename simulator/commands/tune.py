@@ -27,6 +27,7 @@ from simulator.experiments import search as tune
 from simulator.experiments.provenance import cluster_json, faults_json, trace_digest, versions, write_json
 from simulator.experiments.sweep import Case
 from simulator.journalfile import whole
+from simulator.pages.tables import counted
 
 STUDY, POLICY, EVIDENCE, TASK = "study.log", "policy.yaml", "evidence.json", "task.json"
 
@@ -181,8 +182,7 @@ def _tell(
     interrupted: bool,
 ) -> None:
     console = Console()
-    tried = "1 setting" if best.tried == 1 else f"{best.tried} settings"
-    title = f"{tried} tried{', then interrupted' if interrupted else ''}"
+    title = f"{counted(best.tried, 'setting')} tried{', then interrupted' if interrupted else ''}"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
     for heading in ("", "searched on: in time", "hours", "held out: in time", "hours"):
         table.add_column(heading, justify="right" if heading else "left")

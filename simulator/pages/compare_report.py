@@ -14,6 +14,7 @@ from simulator.experiments.frontier import Cost, staircase
 from simulator.experiments.provenance import cluster_json, faults_json, trace_digest, versions
 from simulator.experiments.sweep import WANTED, Case, Row
 from simulator.journalfile import whole
+from simulator.pages.tables import counted
 
 _COLORS = (
     *("#0b5fa5", "#c0392b", "#e59866", "#8e44ad", "#16a085", "#d35400", "#2c3e50", "#b7950b"),
@@ -151,7 +152,7 @@ def _promise(case: Case) -> str:
 
 def _traffic(case: Case, seeds: int) -> str:
     copies = "" if case.copies == 1 else f" × {case.copies}"
-    return f"{case.trace.name}{copies}, cold start {case.coldstart_s:.4g} s, {seeds} seeds"
+    return f"{case.trace.name}{copies}, cold start {case.coldstart_s:.4g} s, {counted(seeds, 'seed')}"
 
 
 def _setting(row: Row) -> str:

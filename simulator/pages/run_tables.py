@@ -14,7 +14,7 @@ from simulator.experiments.trial import Result
 from simulator.faults.victims import Befallen
 from simulator.nodes import placedstarts
 from simulator.nodes.placedstarts import PlacedStart
-from simulator.pages.tables import dollars, seconds
+from simulator.pages.tables import counted, dollars, seconds
 
 MISSED_MOST = 20
 """Lines on faults that found nobody: what comes by chance in a run of weeks would fill pages."""
@@ -36,7 +36,7 @@ def tables(result: Result, journal: Path, case: Case, *, role: str | None = None
         ("accelerator-hours", f"{result.accelerator_hours:.2f}"),
         ("dollars", dollars(result.cost_usd)),
         *_paid(result),
-        ("cold starts", f"{result.coldstarts} (at most {result.peak_replicas} replicas at a time)"),
+        ("cold starts", f"{result.coldstarts} (at most {counted(result.peak_replicas, 'replica')} at a time)"),
         ("changes of the target", str(result.moves)),
     ):  # fmt: skip
         facts.add_row(label, value)
@@ -90,7 +90,7 @@ def _paid(result: Result) -> Iterator[tuple[str, str]]:
     if result.paid is not None:
         yield (
             "accelerator-hours of the nodes",
-            f"{result.paid.accelerator_hours:.2f} ({result.paid.nodes} nodes in all)",
+            f"{result.paid.accelerator_hours:.2f} ({counted(result.paid.nodes, 'node')} in all)",
         )
         yield "dollars of the nodes", dollars(result.paid.usd)
         if result.paid.asleep_hours:

@@ -105,6 +105,11 @@ def coldstarts(learnt: Sequence[tuple[str, Entry]]) -> Figures:
     return Figures(title=title, headings=headings, rows=tuple(rows))
 
 
+def counted(count: int, one: str) -> str:
+    """Return a number of things: 1 seed, 2 seeds."""
+    return f"{count:,} {one}" if count == 1 else f"{count:,} {one}s"
+
+
 def _whole_s(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.0f} s"
 

@@ -8,7 +8,7 @@ fleet from it without making it smoother or burstier than traffic of that kind i
 another with lengths of near neighbours.
 """
 
-from simulator.traces.forms import FORMS, SHIPPED_TRACES, SLOW_FORMS, load_trace, open_trace
+from simulator.traces.forms import FORMS, SHIPPED_TRACES, SLOW_FORMS, load_trace, open_trace, useless_options
 from simulator.traces.pieces import in_memory, joined
 from simulator.traces.shaping import chain, superpose
 from simulator.traces.source import Reading, Source
@@ -31,4 +31,5 @@ __all__ = [
     "open_trace",
     "superpose",
     "traffic_of",
+    "useless_options",
 ]

@@ -129,6 +129,25 @@ SLOW_FORMS = frozenset(_LINES)
 """Forms whose every line is parsed."""
 
 
+_USED_BY = {
+    "lengths": ("--lengths", ("servegen",)),
+    "whose": ("--journal-policy", ("journal",)),
+    "model": ("--model", ("prometheus",)),
+    "since_s": ("--since", ("journal", "prometheus")),
+    "step_s": ("--step", ("prometheus",)),
+    "token_file": ("--token-file", ("prometheus",)),
+}
+"""Of the fields of ``Reading``: their options, and the forms that they say something of."""
+
+
+def useless_options(reading: Reading, form: str) -> Iterator[str]:
+    """Yield the options that are given and say nothing of a form."""
+    usual = Reading()
+    for name, (option, forms) in _USED_BY.items():
+        if getattr(reading, name) != getattr(usual, name) and form not in forms:
+            yield option
+
+
 def open_trace(name_or_path: str | os.PathLike[str], reading: Reading | None = None) -> Source:
     """Open a shipped trace by name, or a file of any form, and look through it as far as its form needs.
 

@@ -138,8 +138,9 @@ def test_a_page_of_a_long_run_can_still_be_sent(inputs: Path, monkeypatch: pytes
         (("run", "small.yaml", "mine.csv"), "are longer than the KV cache of a replica, 100 tokens; give spec.engine"),
         (("report", "nowhere"), "holds no run"),
         (("compare", "mine.yaml", "--trace", "mine.csv", "--with", "ours,nobody"), "no peer nobody; there are: ours, "),
-        (("run", "mine.yaml", "mine.csv", "--style", "expert"), "ours has no --style expert; leave --style out"),
+        (("run", "mine.yaml", "mine.csv", "--style", "expert"), "ours has no --style expert; it has: default"),
         (("run", "mine.yaml", "mine.csv", "--peer", "static", "--knob", "2.5"), "replicas come in whole numbers"),
+        (("run", "mine.yaml", "mine.csv", "--peer", "static", "--knob", "101"), "mine.yaml allows 1 to 60 replicas"),
     ],
 )
 def test_a_wrong_input_is_one_sentence(
@@ -152,6 +153,16 @@ def test_a_wrong_input_is_one_sentence(
     assert sentence in found.stderr
     assert "Traceback" not in found.stderr
     assert not (inputs / "never").exists()
+
+
+def test_a_fixed_number_is_by_default_one_that_the_policy_allows(inputs: Path) -> None:
+    """The middle of the grid is 11: a policy with at most 3 has 3 run, and the run is called so."""
+    few = (inputs / "mine.yaml").read_text().replace("max: 60", "max: 3")
+    (inputs / "few.yaml").write_text(few, encoding="utf-8")
+    done = call("run", inputs / "few.yaml", inputs / "mine.csv", "--peer", "static", "--out", inputs / "fixed")
+    assert done.exit_code == 0, done.output
+    assert json.loads((inputs / "fixed" / "run.json").read_text())["peer"]["knob"] == 3
+    assert "static 3" in done.output
 
 
 def test_a_sweep_goes_on_until_the_best_lies_inside() -> None:

@@ -27,6 +27,12 @@ def scores() -> list[Score]:
     return [score(told(number).name, told(number).entries, policy().spec, 3.43) for number in range(3)]
 
 
+@pytest.mark.parametrize(("count", "words"), [(0, "0 seeds"), (1, "1 seed"), (2, "2 seeds"), (1200, "1,200 seeds")])
+def test_one_of_a_thing_is_no_plural(count: int, words: str) -> None:
+    """Tables say 1 seed."""
+    assert tables.counted(count, "seed") == words
+
+
 def large() -> Score:
     """Return a score with figures of a day on a hundred accelerators."""
     ms = dict.fromkeys(AcceleratorState, 987_654_000)

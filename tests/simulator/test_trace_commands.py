@@ -171,6 +171,19 @@ def test_strict_refuses_what_is_otherwise_told(tmp_path: Path) -> None:
     assert "1 broken line is" in " ".join(call("info", path).output.split())
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--lengths", "t.csv"), ("--model", "llama"), ("--since", "1h"), ("--step", "5"), ("--token-file", "t"),
+     ("--journal-policy", "prod/chat")],
+)  # fmt: skip
+def test_an_option_that_says_nothing_of_a_form_is_told_as_unused(option: str, value: str) -> None:
+    """In one sentence beside the figures: somebody believes that it matters."""
+    done = call("info", "azure-code-2023", option, value)
+    assert done.exit_code == 0
+    assert done.stderr.strip() == f"azure-code-2023: {option} says nothing of the form azure and was not used"
+    assert "--" not in call("info", "azure-code-2023").stderr
+
+
 def test_whatever_takes_a_trace_takes_every_form(tmp_path: Path) -> None:
     """A run on our own form, which `convert` has written, is the run on the trace that it was made from."""
     policy = resources.files("simulator").joinpath("data/demo-chat.yaml").read_text(encoding="utf-8")
