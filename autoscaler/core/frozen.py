@@ -39,6 +39,8 @@ Invariants: pure; a counter that moves is not frozen.
 from math import sqrt
 from typing import NamedTuple
 
+from autoscaler.core.counters import FINISHED, FIRST_TOKENS, GENERATED, PROMPTS, Gain, Row, counts, generates, inside
+
 LEAST_INTERVALS = 4
 LEAST_LEFT = 4.0
 MARGIN_REQUESTS = 10.0
@@ -72,6 +74,11 @@ class Stand(NamedTuple):
 
 
 MOVING = Stand()
+# The counters that are looked at for standing still, in the order of Track.stands.
+JUDGED = (PROMPTS, GENERATED, FINISHED, FIRST_TOKENS)
+SERIES = ("prompt tokens", "generated tokens", "finished requests", "first tokens")
+ENDS, BEGINNINGS = 2, 3
+ALL_MOVE: tuple[Stand, ...] = (MOVING, MOVING, MOVING, MOVING)
 
 
 def followed(stand: Stand, gain: float | None, first_tokens: float, requests: float, inside: float | None) -> Stand:
@@ -122,3 +129,48 @@ def followed_by_gauges(stand: Stand, left: float) -> Stand:
     after = stand._replace(left=stand.left + left, left_intervals=stand.left_intervals + 1)
     proved = after.left >= LEAST_LEFT and after.left_intervals >= LEAST_INTERVALS
     return after._replace(frozen=True) if proved else after
+
+
+def stands_after(stood: tuple[Stand, ...], old: Row, values: Row, gains: Gain) -> tuple[Stand, ...]:
+    """Return how the judged counters of a pod stand after an interval."""
+    if gains[PROMPTS] and gains[GENERATED] and gains[FINISHED] and gains[FIRST_TOKENS]:
+        return ALL_MOVE  # So it is for nearly every pod of a busy fleet.
+    first, ends, before, after = gains[FIRST_TOKENS] or 0.0, gains[FINISHED] or 0.0, inside(old), inside(values)
+    prompts, outputs = counts(gains)
+    generating = generates(values)
+    stands = (
+        followed(stood[0], gains[PROMPTS], first, prompts or 0.0, after),
+        followed(stood[1], gains[GENERATED], first, outputs or 0.0, after) if generating else MOVING,
+        followed(stood[ENDS], gains[FINISHED], first, 0.0, after),
+        followed_by_ends(stood[BEGINNINGS], gains[FIRST_TOKENS], ends, before) if generating else MOVING,
+    )
+    if first or ends or before is None or after is None:
+        return tuple(stand if stand.frozen else stand._replace(left=0.0, left_intervals=0) for stand in stands)
+    judged = [
+        followed_by_gauges(stands[at], before - after) if gains[JUDGED[at]] == 0 else MOVING
+        for at in (ENDS, BEGINNINGS)
+    ]
+    return (*stands[:ENDS], *judged)
+
+
+def as_many(stands: tuple[Stand, ...]) -> tuple[Stand, ...]:
+    """Return a pod's stands in full: none are kept while all move, and an earlier version knows fewer counters."""
+    if not stands:
+        return ALL_MOVE
+    return stands if len(stands) == len(JUDGED) else (*stands, *ALL_MOVE[len(stands) :])
+
+
+def believed(stood: tuple[Stand, ...], stands: tuple[Stand, ...], gains: Gain) -> Gain:
+    """Return the gains without those of counters that are frozen, or were so until now: what they caught up is old."""
+    if stood is ALL_MOVE and stands is ALL_MOVE:
+        return gains
+    kept = gains
+    for index, before, after in zip(JUDGED, stood, stands, strict=True):
+        if before.frozen or after.frozen:
+            kept = [*kept]
+            kept[index] = None
+    if stands[ENDS].frozen and stands[ENDS].left and gains[FIRST_TOKENS] == 0:
+        # Who left was counted by neither, so that none began says no more than that none ended.
+        kept = [*kept]
+        kept[FIRST_TOKENS] = None
+    return kept

@@ -25,7 +25,28 @@ no value that is not finite leaves this module.
 from math import isfinite
 from typing import NamedTuple
 
-from autoscaler.core.frozen import MOVING, Stand, followed, followed_by_ends, followed_by_gauges
+from autoscaler.core.counters import (
+    FINISHED,
+    FIRST_TOKENS,
+    GENERATED,
+    ITL_COUNT,
+    ITL_SUM_S,
+    MOVES,
+    NEW,
+    PROMPTS,
+    RUNNING,
+    STEPS,
+    WAITING,
+    Gain,
+    Row,
+    as_wide,
+    counts,
+    gains_of,
+    generates,
+    in_flight,
+    row_of,
+)
+from autoscaler.core.frozen import ALL_MOVE, BEGINNINGS, ENDS, SERIES, Stand, as_many, believed, stands_after
 from autoscaler.core.gauges import MOST, finite
 from autoscaler.core.policy_parts import Timing
 from autoscaler.core.signals import PodSample, Presence, Replica, ReplicaState, Signals
@@ -34,19 +55,6 @@ SHORTEST_INTERVAL_S = 0.05
 # Still for less than this is one long step: a chunk of 8,192 tokens takes over 2 s on a small GPU.
 STILL_AT_LEAST_S = 10.0
 CLOCK_SLACK_S = 60.0  # What lies further ahead was told by a broken clock.
-
-# Positions in Track.values: two gauges, then the counters. A sample is read once and then handled as a row, since at
-# sixty pods this is where a decision spends its time.
-RUNNING, WAITING, PROMPTS, FIRST_TOKENS, GENERATED, FINISHED, ITL_SUM_S, ITL_COUNT, STEPS = range(9)
-GAUGES = 2
-WIDTH = 9
-_MOVES = (GENERATED, STEPS, FINISHED, FIRST_TOKENS, PROMPTS)
-# The counters that are looked at for standing still, in the order of Track.stands.
-_JUDGED = (PROMPTS, GENERATED, FINISHED, FIRST_TOKENS)
-_SERIES = ("prompt tokens", "generated tokens", "finished requests", "first tokens")
-_ALL_MOVE: tuple[Stand, ...] = (MOVING, MOVING, MOVING, MOVING)
-_ENDS, _BEGINNINGS = 2, 3
-_NEW: tuple[float | None, ...] = (0.0,) * WIDTH
 
 
 class Track(NamedTuple):
@@ -59,7 +67,7 @@ class Track(NamedTuple):
     """
 
     at: float
-    values: tuple[float | None, ...]
+    values: Row
     arrival_rps: float | None = None
     still_s: float = 0.0
     stands: tuple[Stand, ...] = ()
@@ -134,26 +142,26 @@ def tracked(
         if before is not None and sample.at - before.at < SHORTEST_INTERVAL_S:
             after[sample.pod] = before
             continue
-        values = _values(sample)
-        old = _NEW if before is None else _as_wide(before.values)
-        gains = None if before is None else _gains(old, values)
+        values = row_of(sample)
+        old = NEW if before is None else as_wide(before.values)
+        gains = None if before is None else gains_of(old, values)
         dt_s = still_s = None
-        stood = _ALL_MOVE
+        stood = ALL_MOVE
         if before is not None and gains is not None:
             dt_s = sample.at - before.at
             still_s = before.still_s + dt_s if _is_still(old, values, gains) else 0.0
-            stood = _as_many(before.stands)
+            stood = as_many(before.stands)
         if gains is None:
-            old, gains = _NEW, _gains(_NEW, values)
+            old, gains = NEW, gains_of(NEW, values)
             dt_s = _since_ready(timing, newest_at, sample, ready_at.get(sample.pod))
-        rate_rps, stands = None, _ALL_MOVE
+        rate_rps, stands = None, ALL_MOVE
         if gains is not None:
-            stands = _followed(stood, old, values, gains)
+            stands = stands_after(stood, old, values, gains)
             if dt_s is not None:
-                believed = _believed(stood, stands, gains)
-                rate_rps = _arrivals(believed, dt_s, count_ends=not stood[_ENDS].doubtful)
-                gained.append(_told(believed, stood, values))
-        after[sample.pod] = Track(sample.at, values, rate_rps, still_s or 0.0, () if stands == _ALL_MOVE else stands)
+                told = believed(stood, stands, gains)
+                rate_rps = _arrivals(told, dt_s, count_ends=not stood[ENDS].doubtful)
+                gained.append(_told(told, stood, values))
+        after[sample.pod] = Track(sample.at, values, rate_rps, still_s or 0.0, () if stands == ALL_MOVE else stands)
     return after, Gains(*[sum(column) for column in zip(*gained, strict=True)]) if gained else _NOTHING
 
 
@@ -165,7 +173,7 @@ def hung(timing: Timing, tracks: dict[str, Track]) -> tuple[str, ...]:
     found = []
     for pod, track in tracks.items():
         if track.still_s > 0:
-            counts_steps = _as_wide(track.values)[STEPS] is not None
+            counts_steps = as_wide(track.values)[STEPS] is not None
             if track.still_s >= (with_steps_s if counts_steps else stale_s):
                 found.append(pod)
     return tuple(sorted(found))
@@ -179,102 +187,29 @@ def frozen(tracks: dict[str, Track]) -> tuple[str, ...]:
     found = []
     for pod, track in tracks.items():
         # Most pods have none that stands still.
-        counts_ends = _as_wide(track.values)[FINISHED] is not None and not (track.stands and track.stands[_ENDS].frozen)
-        for series, stand in zip(_SERIES[: _BEGINNINGS + (not counts_ends)], track.stands, strict=False):
+        counts_ends = as_wide(track.values)[FINISHED] is not None and not (track.stands and track.stands[ENDS].frozen)
+        for series, stand in zip(SERIES[: BEGINNINGS + (not counts_ends)], track.stands, strict=False):
             if stand.frozen:
                 found.append(f"{series} of {pod}")
     return tuple(sorted(found))
 
 
-def _followed(
-    stood: tuple[Stand, ...], old: tuple[float | None, ...], values: tuple[float | None, ...], gains: list[float | None]
-) -> tuple[Stand, ...]:
-    """Return how the judged counters stand after an interval."""
-    if gains[PROMPTS] and gains[GENERATED] and gains[FINISHED] and gains[FIRST_TOKENS]:
-        return _ALL_MOVE  # So it is for nearly every pod of a busy fleet.
-    first, ends, before, inside = gains[FIRST_TOKENS] or 0.0, gains[FINISHED] or 0.0, _inside(old), _inside(values)
-    prompts, outputs = _counts(gains)
-    generates = _generates(values)
-    stands = (
-        followed(stood[0], gains[PROMPTS], first, prompts or 0.0, inside),
-        followed(stood[1], gains[GENERATED], first, outputs or 0.0, inside) if generates else MOVING,
-        followed(stood[_ENDS], gains[FINISHED], first, 0.0, inside),
-        followed_by_ends(stood[_BEGINNINGS], gains[FIRST_TOKENS], ends, before) if generates else MOVING,
-    )
-    if first or ends or before is None or inside is None:
-        return tuple(stand if stand.frozen else stand._replace(left=0.0, left_intervals=0) for stand in stands)
-    judged = [
-        followed_by_gauges(stands[at], before - inside) if gains[_JUDGED[at]] == 0 else MOVING
-        for at in (_ENDS, _BEGINNINGS)
-    ]
-    return (*stands[:_ENDS], *judged)
-
-
-def _inside(values: tuple[float | None, ...]) -> float | None:
-    return None if values[RUNNING] is None or values[WAITING] is None else _in_flight(values)
-
-
-def _as_many(stands: tuple[Stand, ...]) -> tuple[Stand, ...]:
-    if not stands:
-        return _ALL_MOVE
-    # A memory of an earlier version knows fewer counters.
-    return stands if len(stands) == len(_JUDGED) else (*stands, *_ALL_MOVE[len(stands) :])
-
-
-def _believed(stood: tuple[Stand, ...], stands: tuple[Stand, ...], gains: list[float | None]) -> list[float | None]:
-    """Return the gains without those of counters that are frozen, or were so until now: what they caught up is old."""
-    if stood is _ALL_MOVE and stands is _ALL_MOVE:
-        return gains
-    believed = gains
-    for index, before, after in zip(_JUDGED, stood, stands, strict=True):
-        if before.frozen or after.frozen:
-            believed = [*believed]
-            believed[index] = None
-    if stands[_ENDS].frozen and stands[_ENDS].left and gains[FIRST_TOKENS] == 0:
-        # Who left was counted by neither, so that none began says no more than that none ended.
-        believed = [*believed]
-        believed[FIRST_TOKENS] = None
-    return believed
-
-
-def _generates(values: tuple[float | None, ...]) -> bool:
-    """Return whether an engine was ever seen to generate: one that only embeds gives no token, and is not frozen."""
-    return bool(values[GENERATED] or values[ITL_COUNT])
-
-
-def _as_wide(values: tuple[float | None, ...]) -> tuple[float | None, ...]:
-    # A memory of an earlier version knows fewer values.
-    return values if len(values) == WIDTH else (*values, *[None] * WIDTH)[:WIDTH]
-
-
-def _is_still(before: tuple[float | None, ...], after: tuple[float | None, ...], gains: list[float | None]) -> bool:
+def _is_still(before: Row, after: Row, gains: Gain) -> bool:
     """Return whether a pod had requests at both ends and moved none of them, as far as its counters tell."""
     known = False
-    for index in _MOVES:
+    for index in MOVES:
         gain = gains[index]
         if gain:
             return False
         known = known or gain is not None
-    return known and _in_flight(before) > 0 and _in_flight(after) > 0
+    return known and in_flight(before) > 0 and in_flight(after) > 0
 
 
-def _in_flight(values: tuple[float | None, ...]) -> float:
-    return (values[RUNNING] or 0.0) + (values[WAITING] or 0.0)
-
-
-def _counts(gains: list[float | None]) -> tuple[float | None, float | None]:
-    """Return the requests whose prompts and whose answers an interval counted."""
-    first, finished = gains[FIRST_TOKENS], gains[FINISHED]
-    # Prompt tokens are counted with the first token; where that is not counted, with the end of the request.
-    # The other way round for answers: where their ends are not counted, so many begin.
-    return finished if first is None else first, first if finished is None else finished
-
-
-def _told(gains: list[float | None], stood: tuple[Stand, ...], values: tuple[float | None, ...]) -> tuple[float, ...]:
+def _told(gains: Gain, stood: tuple[Stand, ...], values: Row) -> tuple[float, ...]:
     """Return one pod's part of the sums, in the order of :class:`Gains`."""
-    begun, ended = _counts(gains)
+    begun, ended = counts(gains)
     prompts = _pair(gains[PROMPTS], begun, stood[0])
-    outputs = _pair(gains[GENERATED], ended, stood[1] if _generates(values) else None)
+    outputs = _pair(gains[GENERATED], ended, stood[1] if generates(values) else None)
     gaps = _pair(gains[ITL_SUM_S], gains[ITL_COUNT])
     counted = (gains[FIRST_TOKENS] or 0.0) + (gains[FINISHED] or 0.0)
     return (*prompts[:2], *outputs[:2], *gaps[:2], prompts[2], outputs[2], counted)
@@ -294,31 +229,7 @@ def _pair(gain: float | None, count: float | None, stood: Stand | None = None) -
     return (gain, count + stood.unpaired, 0.0) if gain > 0 else (0.0, 0.0, 0.0)
 
 
-def _values(sample: PodSample) -> tuple[float | None, ...]:
-    row = (
-        sample.running,
-        sample.waiting,
-        sample.prompt_tokens,
-        sample.ttft_count,
-        sample.generation_tokens,
-        sample.finished_requests,
-        sample.itl_sum_s,
-        sample.itl_count,
-        sample.steps,
-    )
-    return tuple([value if value is not None and 0 <= value <= MOST else None for value in row])
-
-
-def _gains(before: tuple[float | None, ...], after: tuple[float | None, ...]) -> list[float | None] | None:
-    """Return what each value gained, ``None`` where it is unknown; nothing if a counter fell: the engine restarted."""
-    gains = [None if old is None or new is None else new - old for old, new in zip(before, after, strict=True)]
-    for gain in gains[GAUGES:]:
-        if gain is not None and gain < 0:
-            return None
-    return gains
-
-
-def _arrivals(gains: list[float | None], dt_s: float, *, count_ends: bool) -> float | None:
+def _arrivals(gains: Gain, dt_s: float, *, count_ends: bool) -> float | None:
     """Return a pod's arrivals per second; may be negative for one interval. ``None`` without a count of requests.
 
     A gauge that is not exported changes nothing: its requests are counted when they finish.
