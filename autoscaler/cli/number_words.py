@@ -68,6 +68,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "warnings": ("warnings of the sources", ""),
         "hung": ("engines that hang", ""),
         "frozen_counters": ("counters that stand still", ""),
+        "unseen": ("pods that show no request where some end", ""),
         "untold": ("tokens nobody tells", YES_NO),
         "guess": ("demand rests on a guess", YES_NO),
         "idle": ("nobody asks", YES_NO),

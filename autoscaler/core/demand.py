@@ -23,9 +23,8 @@ Work is released as engines do it: a prompt at once, decoding over the residence
     y_decode += (1 − exp(−Δt/max(o·ITL, 1)))·(λ·(c + d·k)·o − y_decode)
     y         = y_prefill + y_decode                                     replica-seconds per second
 
-In concurrency mode (no token counters) the demand is what is in flight, running + waiting + held, over the target
-concurrency, and a gauge needs no second sample. An engine that never told what waits has no queue; one that told it
-before and does not now is in flight by an unknown number, and the demand stays where it was.
+In concurrency mode (no token counters) the demand is what is in flight over the target concurrency
+(:mod:`autoscaler.core.concurrency`).
 
 Whoever asks before a mean was measured is served by the starting value, on which nothing is scaled down
 (:mod:`autoscaler.core.doubts`). What contradicts itself does so until a newer interval says otherwise: ticks between
@@ -37,7 +36,9 @@ Invariants: pure; missing values move nothing; y ≥ 0; every number in the memo
 from dataclasses import dataclass, field, replace
 from math import exp
 
+from autoscaler.core import concurrency
 from autoscaler.core.capacity import Coefficients, RequestMix, target_concurrency
+from autoscaler.core.concurrency import Sightings, sightings
 from autoscaler.core.dispersion import Dispersion, binned
 from autoscaler.core.doubts import QUIET_S, contradiction, guess
 from autoscaler.core.gauges import Instant, finite, gauges
@@ -61,7 +62,8 @@ class DemandMemory:
     ``measured_at`` is the sample time of the newest interval that told demand. ``tells_waiting`` says whether any pod
     ever told what waits in it. ``untold`` and ``contradiction`` are those of the newest interval. ``untold_prompts``
     and ``untold_outputs`` stay until such tokens are told again, or nobody asks any more; ``asked_at`` is the newest
-    sample at which somebody did, ``counted_at`` at which a request was counted to begin or to end.
+    sample at which somebody did, ``counted_at`` at which a request was counted to begin or to end. ``sightings`` are
+    those of concurrency mode.
     """
 
     tracks: dict[str, Track] = field(default_factory=dict)
@@ -83,6 +85,7 @@ class DemandMemory:
     untold_prompts: bool = False
     untold_outputs: bool = False
     contradiction: str | None = None
+    sightings: Sightings = field(default_factory=Sightings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +96,8 @@ class Observed:
     target concurrency, the newest known. ``newest_at`` is the newest sample that tells demand, ``measured_at`` the
     newest that gave an interval. Sums over pods are scaled to all ``expected`` pods. ``running`` and ``waiting`` are
     ``None`` if no pod told; ``waiting`` includes what a gateway holds. ``hung`` are the pods that have requests and
-    move none, ``frozen`` the counters that stand still though requests went through. ``untold`` says what was not told
+    move none, ``frozen`` the counters that stand still though requests went through, ``unseen`` the pods in which
+    requests end and none is shown to run. ``untold`` says what was not told
     of requests that were counted; ``contradiction`` is a sentence if the metrics cannot all be true, ``guess`` if
     demand rests on what nobody measured. ``idle`` says that nobody has asked for long.
     """
@@ -115,6 +119,7 @@ class Observed:
     kv_capacity_tokens: float | None
     hung: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
     untold: str | None = None
     contradiction: str | None = None
     guess: str | None = None
@@ -148,12 +153,16 @@ def update(
     after = _with_means(memory, gains, seen, tracks)
     dt_s = spec.timing.scrape_seconds if memory.newest_at is None else newest_at - memory.newest_at
     if not spec.exports_tokens:
-        after, measured = _in_flight(spec, after, seen), not _lacks_waiting(after, seen)
+        after = replace(after, sightings=sightings(after.sightings, memory.tracks, tracks))
+        after = _with_asked(_in_flight(spec, after, seen), seen, gains)
+        measured = not _lacks_waiting(after, seen)
     else:
         arrival_rps = _arrival_rps(memory, after, seen, dt_s, stuck)
         measured = arrival_rps is not None
         if arrival_rps is not None:
             after = _with_work(spec, coefficients, after, arrival_rps, dt_s)
+        # From the first sample on it is known for how long none was counted.
+        after = replace(after, counted_at=after.counted_at or newest_at)
         after = _with_untold(_with_asked(after, seen, gains), gains)
     if measured:
         residence_s = mix(after).output_tokens * coefficients.a_s
@@ -170,7 +179,7 @@ def _in_flight(spec: PolicySpec, after: DemandMemory, seen: Instant) -> DemandMe
     """Return the memory with the demand of concurrency mode; as it was where what waits was told and is not now."""
     if _lacks_waiting(after, seen):
         return replace(after, untold="no engine tells any more how many requests wait in it")
-    in_flight = (seen.running or 0.0) + (seen.waiting or 0.0)
+    in_flight = concurrency.in_flight(after.sightings, after.tracks, seen)
     return replace(after, demand=in_flight / target_concurrency(spec), untold=None)
 
 
@@ -188,8 +197,8 @@ def _arrival_rps(
 
 def _with_asked(memory: DemandMemory, seen: Instant, gains: Gains) -> DemandMemory:
     """Return the memory with when requests were last there (they came, or are in an engine or held), and counted."""
-    asked = bool(memory.arrival_rps or seen.running or seen.waiting)
-    counted = memory.counted_at is None or gains.counted > 0
+    counted = gains.counted > 0
+    asked = bool(memory.arrival_rps or seen.running or seen.waiting or counted)
     return replace(
         memory,
         asked_at=seen.newest_at if asked else memory.asked_at,
@@ -197,15 +206,19 @@ def _with_asked(memory: DemandMemory, seen: Instant, gains: Gains) -> DemandMemo
     )
 
 
-def _guess(memory: DemandMemory, seen: Instant) -> str | None:
-    if memory.newest_at is None or memory.asked_at is None or memory.counted_at is None:
+def _guess(memory: DemandMemory, seen: Instant, *, exports_tokens: bool) -> str | None:
+    newest_at, asked_at, counted_at = memory.newest_at, memory.asked_at, memory.counted_at
+    if newest_at is None or asked_at is None or counted_at is None:
         return None
+    if not exports_tokens:
+        return concurrency.guess(memory.sightings, seen, newest_at - counted_at)
     means = {"prompt tokens": memory.prompt_tokens, "generated tokens": memory.output_tokens}
-    return guess(seen, means, memory.newest_at - memory.asked_at, memory.newest_at - memory.counted_at)
+    return guess(seen, means, newest_at - asked_at, newest_at - counted_at)
 
 
-def _is_idle(memory: DemandMemory) -> bool:
-    if memory.arrival_rps != 0 or memory.newest_at is None:
+def _is_idle(memory: DemandMemory, *, exports_tokens: bool = True) -> bool:
+    # Where tokens are counted an unknown rate is no rate of nothing.
+    if memory.newest_at is None or (exports_tokens and memory.arrival_rps != 0):
         return False
     return memory.asked_at is None or memory.newest_at - memory.asked_at >= QUIET_S
 
@@ -295,7 +308,7 @@ def _observed(spec: PolicySpec, memory: DemandMemory, seen: Instant, dt_s: float
     return Observed(
         newest_at=seen.newest_at,
         measured_at=memory.measured_at,
-        idle=_is_idle(memory),
+        idle=_is_idle(memory, exports_tokens=spec.exports_tokens),
         fresh=dt_s is not None,
         dt_s=0.0 if dt_s is None else dt_s,
         demand=memory.demand,
@@ -311,7 +324,8 @@ def _observed(spec: PolicySpec, memory: DemandMemory, seen: Instant, dt_s: float
         hung=hung(spec.timing, memory.tracks),
         # Where no tokens are exported demand is what is in flight, and no counter is asked.
         frozen=frozen(memory.tracks) if spec.exports_tokens else (),
+        unseen=memory.sightings.unseen_pods,
         untold=memory.untold,
         contradiction=memory.contradiction,
-        guess=_guess(memory, seen),
+        guess=_guess(memory, seen, exports_tokens=spec.exports_tokens),
     )

@@ -52,6 +52,12 @@ def conditions(seen: Seen) -> tuple[Condition, ...]:
             "taken as missing, and nothing is scaled down on them: look at the engine's /metrics, or at the rule"
         )
         found.append(Condition(name="FrozenCounters", message=message))
+    if seen.observed.unseen:
+        message = (
+            f"requests end in {guard.named(seen.observed.unseen)}, and the gauge of those that run reads 0: what runs "
+            "there is computed from how long requests ran before, and nothing is scaled down on it"
+        )
+        found.append(Condition(name="ContradictoryMetrics", message=message))
     if seen.observed.untold is not None:
         message = f"{seen.observed.untold}; the last mean stands in, and nothing is scaled down on it"
         found.append(Condition(name="TokensUntold", message=message))
@@ -131,6 +137,7 @@ def _guard_numbers(seen: Seen) -> dict[str, float | None]:
         "measured_age_s": None if measured_at is None else at - measured_at,
         "contradictory": float(observed.contradiction is not None),
         "frozen_counters": float(len(observed.frozen)),
+        "unseen": float(len(observed.unseen)),
         "warnings": float(len(seen.signals.warnings)),
         "hung": float(len(observed.hung)),
         "untold": float(observed.untold is not None),

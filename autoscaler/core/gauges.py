@@ -45,12 +45,12 @@ class Instant:
     @property
     def running(self) -> float | None:
         """Requests running, scaled to all expected pods; ``None`` if no pod told."""
-        return self._scaled(self.gauges.running, self.gauges.running_pods)
+        return self.scaled(self.gauges.running, self.gauges.running_pods)
 
     @property
     def waiting(self) -> float | None:
         """Requests waiting, scaled to all expected pods, and those held; ``None`` if nobody told."""
-        queued = self._scaled(self.gauges.waiting, self.gauges.waiting_pods)
+        queued = self.scaled(self.gauges.waiting, self.gauges.waiting_pods)
         return queued if self.held is None else (queued or 0.0) + self.held
 
     @property
@@ -59,7 +59,8 @@ class Instant:
         pods = self.gauges.kv_pods
         return self.gauges.kv_capacity / pods if pods else self.kv_capacity_tokens
 
-    def _scaled(self, total: float, pods: int) -> float | None:
+    def scaled(self, total: float, pods: int) -> float | None:
+        """Return a sum over so many pods, scaled to all expected ones; ``None`` over none."""
         return total * max(self.expected, pods) / pods if pods else None
 
 

@@ -17,10 +17,10 @@ no demand yet      no rate was ever measured                                    
 =================  ============================================================  ===========================
 
 :data:`BLOCKS` forbid only the way down, the first that speaks is named: counters that stand still though requests went
-through (what they ought to tell is taken from elsewhere), a partial answer (warnings, fewer than 80 % of the ready
-replicas report, none at all, an engine that hangs, requests whose tokens nobody tells, a demand that is a guess), a
-healthy replica starting (the owner of the pods would delete just that one: a ReplicaSet removes pods that are not ready
-first), and the first max(H, hold) seconds of a memory.
+through, gauges that show nothing where requests end (what they ought to tell is taken from elsewhere), a partial answer
+(warnings, fewer than 80 % of the ready replicas report, none at all, an engine that hangs, requests whose tokens nobody
+tells, a demand that is a guess), a healthy replica starting (the owner of the pods would delete just that one: a
+ReplicaSet removes pods that are not ready first), and the first max(H, hold) seconds of a memory.
 
 The bounds (:mod:`autoscaler.core.bounds`) come last, over every outcome that may be written.
 
@@ -268,9 +268,11 @@ def _no_demand(situation: Situation) -> Verdict | None:
 def _frozen(situation: Situation) -> Verdict | None:
     observed = situation.observed
     # With nobody asking for long there is no work, whatever the counters say.
-    if not observed.frozen or observed.idle:
+    if not (observed.frozen or observed.unseen) or observed.idle:
         return None
     detail = f"no scale-down on counters that stand still: {named(observed.frozen)}"
+    if not observed.frozen:
+        detail = f"no scale-down on gauges that show nothing where requests end: running of {named(observed.unseen)}"
     return Verdict(target=situation.spec_replicas, why=Why.CONTRADICTORY, detail=detail)
 
 

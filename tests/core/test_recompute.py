@@ -132,7 +132,7 @@ def sighted(x: dict[str, float]) -> bool:
 
 def blocked(x: dict[str, float]) -> Why | None:
     """Return the reason that forbids the way down: the first of the second table of the guards."""
-    if x["frozen_counters"] and not x["idle"]:
+    if (x["frozen_counters"] or x["unseen"]) and not x["idle"]:
         return Why.CONTRADICTORY
     if x["warnings"] or x["reporting"] == 0 or x["reporting"] / x["expected"] < 0.8 or x["hung"]:
         return Why.PARTIAL
