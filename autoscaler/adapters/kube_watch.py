@@ -96,7 +96,7 @@ class Watch:
                 stop_flag=self._stopping,
             )
         except Exception as error:  # Whatever ended kopf, the product goes on: that is what the supervisor is for.
-            return " ".join(f"{type(error).__name__}: {error}".split())
+            return told(error)
         else:
             return "kopf returned"
         finally:
@@ -111,6 +111,12 @@ class Watch:
 
     async def _login(self, **_: object) -> kopf.ConnectionInfo:
         return connection(self._configuration)
+
+
+def told(error: BaseException) -> str:
+    """Return what ended kopf, in one line: its errors carry the server's whole answer beside the sentence in it."""
+    sentence = next((one for one in error.args if isinstance(one, str)), str(error))
+    return " ".join(f"{type(error).__name__}: {sentence}".split())
 
 
 def settings() -> kopf.OperatorSettings:

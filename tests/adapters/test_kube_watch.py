@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from kubernetes import client
 
-from autoscaler.adapters.kube_watch import Watch, Watched, connection, settings
+from autoscaler.adapters.kube_watch import Watch, Watched, connection, settings, told
 
 
 class Garbage(http.server.BaseHTTPRequestHandler):
@@ -67,3 +67,11 @@ def test_a_token_is_handed_over_with_its_scheme() -> None:
     first = connection(made)
     made.api_key["BearerToken"] = "Bearer def"
     assert (first.scheme, first.token, connection(made).token) == ("Bearer", "abc", "def")
+
+
+def test_what_ended_a_watch_is_told_in_one_sentence() -> None:
+    """The API server's words alone, not its whole answer; and whatever else may end a thread."""
+    answer = {"kind": "Status", "message": "pods is forbidden:\n no right to watch", "code": 403}
+    forbidden = PermissionError(answer["message"], answer)
+    assert told(forbidden) == "PermissionError: pods is forbidden: no right to watch"
+    assert told(ValueError("odd")) == "ValueError: odd"
