@@ -42,6 +42,8 @@ def case_of(policy: Path, trace: str, options: CaseOptions) -> Case:
     Raises:
         click.ClickException: an input is missing or wrong; the message says what to do.
     """
+    for path in (policy, options.cluster, options.faults):
+        inputs.refuse_pipe(path)
     found = inputs.read_policy(policy)
     with inputs.told_errors():
         nodes = None if options.cluster is None else clusterfile.read(options.cluster)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -16,7 +16,7 @@ from simulator.commands.cases import CaseOptions, case_of
 from simulator.experiments.provenance import write_json
 from simulator.experiments.sweep import WANTED, Case, Row, carried, evaluator, point_of, swept
 from simulator.pages import compare_report
-from simulator.pages.tables import counted
+from simulator.pages.tables import counted, titled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,12 +81,10 @@ def _rows(console: Console, case: Case, seeds: Sequence[int], options: Options) 
 
 def _carried_over(
     console: Console, case: Case, other: Case, seeds: Sequence[int], options: Options
-) -> tuple[Table, list[dict[str, object]]]:
+) -> tuple[Group, list[dict[str, object]]]:
     """Sweep on the other traffic, and run each peer's best setting there on this one."""
-    table = Table(
-        title=f"each with the setting that was cheapest for 99 % on {other.trace.name}", title_justify="left",
-        title_style="bold", box=None, padding=(0, 2, 0, 0),
-    )  # fmt: skip
+    title = f"each with the setting that was cheapest for 99 % on {other.trace.name}"
+    table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("autoscaler", "setting", "attainment", "accelerator-hours"):
         table.add_column(heading, justify="left" if heading == "autoscaler" else "right")
     told: list[dict[str, object]] = []
@@ -99,4 +97,4 @@ def _carried_over(
             {"peer": row.peer, "style": row.style.value, "knob": knob, "attainment": point.attainment,
              "accelerator_hours": point.hours}
         )  # fmt: skip
-    return table, told
+    return titled(title, table), told

@@ -35,6 +35,16 @@ SHORTEST_S = 600.0
 """Traffic has to outlast the opening, which is not scored."""
 
 
+def refuse_pipe(path: Path | None) -> None:
+    """Refuse what can be read but once: a run reads its inputs, and keeps them beside the result.
+
+    Raises:
+        click.ClickException: it is a pipe or a device.
+    """
+    if path is not None and path.exists() and not (path.is_file() or path.is_dir()):
+        raise click.ClickException(f"{path} is no file, and a run keeps its inputs; write it to a file and name that")
+
+
 def read_policy(path: Path) -> ScalingPolicy:
     """Return the one policy of a file, whose engine the simulator has.
 

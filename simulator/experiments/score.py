@@ -85,22 +85,27 @@ class FirstTokens:
         self.counted = 0.0
         self.in_time = 0.0
         self._newest: dict[str, PodSample] = {}
+        self._ended: list[PodSample] = []
+        """The last samples before counters began at 0 again: an engine that crashed has served what it has served."""
 
     def add(self, samples: Iterable[PodSample]) -> None:
-        """Take the newest sample of each pod; one that is not present tells nothing."""
+        """Take the newest sample of each pod; one that is not present, or has no such count, tells nothing."""
         for sample in samples:
             before = self._newest.get(sample.pod)
-            if sample is before or sample.presence is not Presence.PRESENT:
+            if sample is before or sample.presence is not Presence.PRESENT or sample.ttft_count is None:
                 continue
+            if before is not None and sample.ttft_count < (before.ttft_count or 0.0):
+                self._ended.append(before)
+                before = None
             # Counts are whole numbers far below 2^53, so running totals are exact.
-            self.counted += (sample.ttft_count or 0.0) - (before.ttft_count or 0.0 if before else 0.0)
+            self.counted += sample.ttft_count - (before.ttft_count or 0.0 if before else 0.0)
             self.in_time += self._within(sample) - (self._within(before) if before else 0.0)
             self._newest[sample.pod] = sample
 
     def quantile(self, probability: float) -> Quantile | None:
         """Return a TTFT quantile of all that was counted; None of nothing."""
         edges: dict[float, float] = {}
-        for sample in self._newest.values():
+        for sample in (*self._newest.values(), *self._ended):
             for edge_s, count in sample.ttft_within:
                 edges[edge_s] = edges.get(edge_s, 0.0) + count
         rank = probability * self.counted

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
+from rich.console import Group
 from rich.table import Table
 
 from simulator.baselines.peers import PEERS, Style
@@ -14,13 +15,17 @@ from simulator.experiments.frontier import Cost, staircase
 from simulator.experiments.provenance import cluster_json, faults_json, trace_digest, versions
 from simulator.experiments.sweep import WANTED, Case, Row
 from simulator.journalfile import whole
-from simulator.pages.tables import counted
+from simulator.pages.tables import counted, titled
 
 _COLORS = (
     *("#0b5fa5", "#c0392b", "#e59866", "#8e44ad", "#16a085", "#d35400", "#2c3e50", "#b7950b"),
     *("#e377c2", "#1f9d55", "#17becf", "#7f8c8d", "#6e2c00", "#5d6d7e"),
 )
 _BOUNDS = frozenset({"static", "oracle"})
+_LEGEND = (
+    "every setting that was tried is a point, the best are joined; dotted: as its project ships it,"
+    " solid: as an expert sets it, dashed: bounds"
+)
 _LOWEST = 0.5
 """The attainment at which the picture begins."""
 _LATE_LEAST = 1e-5  # Nothing late at all is drawn here.
@@ -34,19 +39,19 @@ def told(found: Cost) -> str:
     return f"{'≤ ' if found.at_most else ''}{found.hours:.1f}"
 
 
-def table(case: Case, rows: Sequence[Row], *, seeds: int) -> Table:
-    """Return the table: what each wanted attainment costs each peer, in accelerator-hours."""
+def table(case: Case, rows: Sequence[Row], *, seeds: int) -> Group:
+    """Return the table with its title: what each wanted attainment costs each peer, in accelerator-hours."""
     title = (
         f"{case.policy.metadata.name}: accelerator-hours at an attainment of {_promise(case)}\n{_traffic(case, seeds)}"
     )
-    drawn = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    drawn = Table(box=None, padding=(0, 2, 0, 0))
     drawn.add_column("autoscaler", no_wrap=True)
     for wanted in WANTED:
         drawn.add_column(f"{wanted:.1%}", justify="right", no_wrap=True)
     drawn.add_column("knob", justify="right", no_wrap=True)
     for row in rows:
         drawn.add_row(name(row), *(told(row.cost(wanted)) for wanted in WANTED), _setting(row))
-    return drawn
+    return titled(title, drawn)
 
 
 def name(row: Row) -> str:
@@ -114,8 +119,8 @@ def figure(case: Case, rows: Sequence[Row], *, seeds: int) -> go.Figure:
             marker={"color": color, "size": 6, "opacity": 0.45},
         )  # fmt: skip
         drawn.add_scatter(
-            x=[p.hours for p in steps], y=[_nines(p.attainment) for p in steps], **legend, mode="lines",
-            line=_line(row, color), hoverinfo="skip",
+            x=[p.hours for p in steps], y=[_nines(p.attainment) for p in steps], **legend, mode="lines+markers",
+            line=_line(row, color), marker={"color": color, "size": 8}, hoverinfo="skip",
         )  # fmt: skip
     marks = (_LOWEST, 0.8, 0.9, 0.95, *WANTED, 0.999, 0.9999, 1.0)
     drawn.update_yaxes(
@@ -127,7 +132,7 @@ def figure(case: Case, rows: Sequence[Row], *, seeds: int) -> go.Figure:
         title_text="accelerator-hours", type="log", tickvals=_HOURS, ticktext=[f"{hours:g}" for hours in _HOURS],
         range=[log10(0.95 * min(hours, default=1.0)), log10(1.05 * max(hours, default=100.0))],
     )  # fmt: skip
-    title = f"What attainment costs: {case.policy.metadata.name}, {_traffic(case, seeds)}"
+    title = f"What attainment costs: {case.policy.metadata.name}, {_traffic(case, seeds)}<br><sup>{_LEGEND}</sup>"
     drawn.update_layout(
         title={"text": title, "x": 0.01}, template="plotly_white", height=760, hovermode="closest",
         legend={"tracegroupgap": 0, "font": {"size": 11}},

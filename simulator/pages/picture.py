@@ -27,6 +27,7 @@ ROWS = (
     "Requests waiting, in engines and at the gateway",
     "In time so far (share of first tokens)",
 )
+DEMAND = "requests taken"
 OURS_COLOR, READY_COLOR, WARMING_COLOR = "#0b5fa5", "#9cc9ec", "#f4b860"
 PREWARM_COLOR, DRAINING_COLOR, FAILED_COLOR = "#cfe6d4", "#c9c4bd", "#d98880"
 OTHER_COLORS = ("#c0392b", "#7f8c8d", "#8e44ad")
@@ -127,15 +128,18 @@ def figure(columns: Sequence[Column], *, title: str) -> go.Figure:
     )
     named: set[str] = set()
     for number, column in enumerate(columns, start=1):
-        _draw(drawn, number, column, named)
-    for number, column in enumerate(columns, start=1):
+        shares = [_in_time(track.entries, column.objective_s) for track in column.tracks]
+        _draw(drawn, number, column, shares, named)
         drawn.update_xaxes(title_text=column.tracks[0].unit.name, row=len(ROWS), col=number)
+        drawn.update_yaxes(rangemode="tozero", row=1, col=number)
+        drawn.update_yaxes(dtick=_step_of(column), row=2, col=number)
         # As log(1 + n): an empty queue lies at the bottom, and thousands are on the page too.
+        ticks = _ticks_of(column)
         drawn.update_yaxes(
-            tickvals=[log10(1 + n) for n in _TICKS], ticktext=[f"{n:,}" for n in _TICKS], rangemode="tozero",
+            tickvals=[log10(1 + n) for n in ticks], ticktext=[f"{n:,}" for n in ticks], rangemode="tozero",
             row=3, col=number,
         )  # fmt: skip
-        drawn.update_yaxes(range=_share_range(column), tickformat=".4~%", row=4, col=number)
+        drawn.update_yaxes(range=_share_range(column, shares), tickformat=".4~%", row=4, col=number)
     drawn.update_layout(
         title={"text": escape(title), "x": 0.01},
         template="plotly_white",
@@ -147,13 +151,30 @@ def figure(columns: Sequence[Column], *, title: str) -> go.Figure:
     return drawn
 
 
-_TICKS = (0, 1, 10, 100, 1_000, 10_000, 100_000)
+_DECADES = (0, 1, 10, 100, 1_000, 10_000, 100_000)
+_FEW = (0, 1, 3, 10, 30, 100)
 
 
-def _share_range(column: Column) -> tuple[float, float]:
+def _ticks_of(column: Column) -> tuple[int, ...]:
+    """Return the numbers of waiting requests that the axis marks: finer where there are few, so that some are."""
+    most = max((many for track in column.tracks for many in _waiting(track.entries)), default=0.0)
+    return _FEW if most <= _FEW[-1] else _DECADES
+
+
+def _step_of(column: Column) -> int:
+    """Return the distance of whole replicas that the axis marks, so that it marks at most ten."""
+    counts = [len(entry.signals.replicas) for track in column.tracks for entry in track.entries]
+    most = max(counts, default=1)
+    return next(step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, most) if most <= 10 * step)
+
+
+Shares = list[float | None]
+
+
+def _share_range(column: Column, shares: Sequence[Shares]) -> tuple[float, float]:
     """Return the range of shares that shows what was late, however little it was."""
-    shares = [share for track in column.tracks for share in _in_time(track.entries, column.objective_s)]
-    lowest = min([share for share in shares if share is not None] + [column.attainment or 0.99])
+    told = [share for track in shares for share in track if share is not None]
+    lowest = min([*told, column.attainment or 0.99])
     return lowest - 0.1 * (1 - lowest), 1 + 0.06 * (1 - lowest)
 
 
@@ -161,10 +182,10 @@ def _legend_of(row: str, column: Column) -> str:
     return _LINES if row is ROWS[1] and len(column.tracks) > 1 else ""
 
 
-def _draw(drawn: go.Figure, number: int, column: Column, named: set[str]) -> None:
-    """Draw one model; ``named`` are the names that stand in the legend already."""
+def _draw(drawn: go.Figure, number: int, column: Column, shares: Sequence[Shares], named: set[str]) -> None:
+    """Draw one model, with the ``shares`` in time of each track; ``named`` stand in the legend already."""
     ours, *others = column.tracks
-    _line(drawn, ours, _arrivals(ours.entries), row=1, col=number, color="#2c3e50", name="arrivals", named=named)
+    _line(drawn, ours, _arrivals(ours.entries), row=1, col=number, color="#2c3e50", name=DEMAND, named=named)
     for label, color, counts in _states(ours.entries):
         name = f"{ours.name}: {label}"
         _line(drawn, ours, counts, row=2, col=number, color=color, name=name, named=named, stack="n")
@@ -172,15 +193,14 @@ def _draw(drawn: go.Figure, number: int, column: Column, named: set[str]) -> Non
         counts = [float(entry.signals.spec_replicas or 0) for entry in other.entries]
         _line(drawn, other, counts, row=2, col=number, color=color, name=other.name, named=named)
     _moves(drawn, ours, number, named)
-    for track, color in zip(column.tracks, (OURS_COLOR, *OTHER_COLORS), strict=False):
+    for track, share, color in zip(column.tracks, shares, (OURS_COLOR, *OTHER_COLORS), strict=False):
         waiting = _waiting(track.entries)
         heights = [log10(1 + many) for many in waiting]
         _line(
             drawn, track, heights, row=3, col=number, color=color, name=track.name, named=named,
             told=[f"{many:,.0f} waiting" for many in waiting],
         )  # fmt: skip
-        shares = _in_time(track.entries, column.objective_s)
-        _line(drawn, track, shares, row=4, col=number, color=color, name=track.name, named=named)
+        _line(drawn, track, share, row=4, col=number, color=color, name=track.name, named=named)
     if column.attainment is not None:
         text = f"objective {column.attainment:.0%}"
         note = {"annotation_text": text, "annotation_position": "bottom right", "annotation_font_size": 11}
@@ -280,9 +300,9 @@ def _waiting(entries: Sequence[Entry]) -> list[float]:
     ]
 
 
-def _in_time(entries: Sequence[Entry], objective_s: float) -> list[float | None]:
+def _in_time(entries: Sequence[Entry], objective_s: float) -> Shares:
     tokens = FirstTokens(objective_s)
-    shares: list[float | None] = []
+    shares: Shares = []
     for entry in entries:
         tokens.add(entry.signals.samples)
         shares.append(tokens.in_time / tokens.counted if tokens.counted else None)

@@ -22,8 +22,10 @@ from simulator.pages import picture
 _REPLICAS_ROW = 2
 TICKS_SHOWN = 6000
 """A day of ticks of 15 s is 5,760. A tick with its decision takes two kilobytes."""
+MANY_TICKS = 1000
 _FAULT_COLOR, _MISSED_COLOR = "#c0392b", "#7f8c8d"
 _NAMES_TOLD = 8
+FAULTS_LISTED = 200
 
 _PAGE = Template("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>$title</title><style>
@@ -71,18 +73,21 @@ def write(path: Path, facts: dict[str, Any], policy: ScalingPolicy, entries: Seq
 
 def page(facts: dict[str, Any], policy: ScalingPolicy, entries: Sequence[Entry]) -> str:
     """Return the page of a run."""
-    title = f"{policy.metadata.name}: {facts['result']['contender']} on {facts['trace']['name']}"
+    name = facts["result"]["contender"] + (f", {facts['role']}" if "role" in facts else "")
+    title = f"{policy.metadata.name}: {name} on {facts['trace']['name']}"
     ticks, entries = len(entries), shown(entries)
     thinned = f"{len(entries):,} of {ticks:,} ticks are shown: every change of the target, and others at even distances"
-    drawn = figure(policy, entries, name=facts["result"]["contender"])
-    mark_faults(drawn, facts.get("faults", {}).get("occurrences", []), picture.unit_of(entries))
+    unit = picture.unit_of(entries)
+    drawn = figure(policy, entries, name=name)
+    occurrences = facts.get("faults", {}).get("occurrences", [])
+    mark_faults(drawn, occurrences, unit)
     return _PAGE.substitute(
         title=escape(title),
-        facts=_facts(facts),
-        starts=_starts(facts["result"].get("starts", ())),
+        facts=_facts(facts) + _relation(facts),
+        starts=_starts(facts["result"].get("starts", ())) + _listed(occurrences, unit),
         figure=drawn.to_html(include_plotlyjs=True, full_html=False, div_id="run", config={"displaylogo": False}),
         # "</" would end the script where a text holds it.
-        decisions=json.dumps([_decision(entry, picture.unit_of(entries)) for entry in entries]).replace("</", "<\\/"),
+        decisions=json.dumps([_decision(entry, unit) for entry in entries]).replace("</", "<\\/"),
         source=escape(_source(facts) if ticks == len(entries) else f"{thinned}; {_source(facts)}"),
     )
 
@@ -116,10 +121,12 @@ def figure(policy: ScalingPolicy, entries: Sequence[Entry], *, name: str) -> go.
         text=[f"{entry.decision.why.value}: click to see why" for entry in entries],
         hoverinfo="text",
         mode="markers",
-        marker={"size": 6, "color": picture.OURS_COLOR, "opacity": 0.35},
+        # Of very many, large ones would hide the states.
+        marker={"size": 6 if len(entries) < MANY_TICKS else 3, "color": picture.OURS_COLOR, "opacity": 0.35},
         name="a tick",
     )  # fmt: skip
     drawn.add_trace(ticks, row=_REPLICAS_ROW, col=1)
+    drawn.update_layout(margin={"t": 60})
     return drawn
 
 
@@ -163,7 +170,8 @@ def _mark(one: Mapping[str, Any], unit: picture.Unit) -> dict[str, Any]:
     color = _MISSED_COLOR if _missed(one) else _FAULT_COLOR
     place = {"xref": "x", "yref": "paper", "y0": 0, "y1": 1, "x0": begins, "x1": ends}
     if ends > begins:
-        return {"type": "rect", "fillcolor": color, "opacity": 0.13, "line": {"width": 0}, **place}
+        # Below what is drawn, whose colors mean states.
+        return {"type": "rect", "fillcolor": color, "opacity": 0.15, "line": {"width": 0}, "layer": "below", **place}
     return {"type": "line", "line": {"color": color, "width": 1, "dash": "dot"}, **place}
 
 
@@ -173,6 +181,15 @@ def _told(one: Mapping[str, Any], unit: picture.Unit) -> str:
     span = f"{begins:.{digits}f}" + (f" to {ends:.{digits}f}" if ends > begins else "")
     when = f"{one['fault']}: {unit.name[:-1]} {span}"
     return f"{when}<br>{escape(_befell(one['befell']))}" if "befell" in one else when
+
+
+def _listed(occurrences: Sequence[Mapping[str, Any]], unit: picture.Unit) -> str:
+    """What the marks say on hover, as a list for whoever reads or prints the page."""
+    if not occurrences:
+        return ""
+    lines = "".join(f"<li>{_told(one, unit).replace('<br>', '; ')}</li>" for one in occurrences[:FAULTS_LISTED])
+    more = f"<li>and {len(occurrences) - FAULTS_LISTED:,} more</li>" if len(occurrences) > FAULTS_LISTED else ""
+    return f"<details><summary>faults</summary><ul>{lines}{more}</ul></details>"
 
 
 def _befell(befell: Mapping[str, Any]) -> str:
@@ -203,6 +220,21 @@ def _facts(facts: dict[str, Any]) -> str:
     )
     cells = "".join(f"<th>{escape(label)}</th>" for label, _ in shown)
     return f"<table><tr>{cells}</tr><tr>{''.join(f'<td>{escape(value)}</td>' for _, value in shown)}</tr></table>"
+
+
+def _relation(facts: Mapping[str, Any]) -> str:
+    """Of one of several pools: what of the page is its own, and where the others are."""
+    others = ", ".join(facts.get("with", facts.get("beside", ())))
+    if "role" in facts:
+        told = (
+            f"The {facts['role']} pool of a model in two roles; the other is {others}. Requests, in time and TTFT are"
+            " what senders saw of both, all else is this pool's: in its plots a first token is that of its own engines."
+        )
+    elif others:
+        told = f"Beside it on the same nodes: {others}."
+    else:
+        return ""
+    return f'<p class="dim">{escape(told)}</p>'
 
 
 def _starts(ways: Sequence[Mapping[str, Any]]) -> str:

@@ -4,6 +4,10 @@ from collections.abc import Sequence
 from decimal import Decimal
 from math import floor
 
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
 from autoscaler.core.policy import PolicySpec
 from autoscaler.core.policy_parts import Mode
 from autoscaler.footprint.ledger import AcceleratorState, apportion
@@ -103,6 +107,11 @@ def coldstarts(learnt: Sequence[tuple[str, Entry]]) -> Figures:
         many = "unknown" if samples is None else f"{samples:.0f}"
         rows.append((model, many, *known, str(pool_of(entry.decision))))
     return Figures(title=title, headings=headings, rows=tuple(rows))
+
+
+def titled(title: str, table: Table) -> Group:
+    """Return a table under its title; a title of its own would be broken to the table's width."""
+    return Group(Text(title, style="bold"), table)
 
 
 def counted(count: int, one: str) -> str:

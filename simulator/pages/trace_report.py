@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from html import escape
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from rich.text import Text
 from simulator.traces import Source
 from simulator.traces.summary import Lengths, Summary
 
+_UNITS = (("minutes", 60.0, 7200.0), ("hours", 3600.0, 3 * 86_400.0), ("days", 86_400.0, inf))
+"""Of the axis: a word, its seconds, and below which span it is taken."""
+_OVER_TIME = "over time"
 _BARS = "▁▂▃▄▅▆▇█"
 _COLUMNS = 40
 _RATE, _PROMPT, _OUTPUT, _POISSON = "#0b5fa5", "#16a085", "#d35400", "#7f8c8d"
@@ -36,7 +40,7 @@ def _figures(source: Source, summary: Summary) -> Iterator[tuple[str, str]]:
     yield "form", source.form
     yield "requests", f"{summary.requests:,} in {_span(summary.span_s)}"
     yield "rate", f"{summary.mean_rps:,.3f} a second in the mean"
-    yield "over time", f"{sparkline(summary.curve.arrival_rps)} up to {summary.curve.arrival_rps.max():,.3g} a second"
+    yield _OVER_TIME, f"{sparkline(summary.curve.arrival_rps)} up to {summary.curve.arrival_rps.max():,.3g} a second"
     cv = summary.interarrival_cv
     yield "CV of distances", "unknown" if cv is None else f"{cv:.2f} (1: Poisson, more: bursts)"
     for window in summary.windows:
@@ -114,7 +118,9 @@ def write_html(path: Path, source: Source, summary: Summary) -> None:
     drawn = figure(summary).to_html(
         include_plotlyjs=True, full_html=False, div_id="trace", config={"displaylogo": False}
     )
-    rows = "".join(f"<tr><th>{escape(a)}</th><td>{escape(b)}</td></tr>" for a, b in _figures(source, summary))
+    # The rate over time is drawn below.
+    told = [(label, value) for label, value in _figures(source, summary) if label != _OVER_TIME]
+    rows = "".join(f"<tr><th>{escape(label)}</th><td>{escape(value)}</td></tr>" for label, value in told)
     title = escape(source.traffic.name)
     path.write_text(
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>'
@@ -128,8 +134,8 @@ def write_html(path: Path, source: Source, summary: Summary) -> None:
 
 def figure(summary: Summary) -> go.Figure:
     """Return the picture: requests and tokens over time, dispersion by window, lengths."""
-    curve, minutes = summary.curve, summary.span_s < 7200
-    unit_s = 60.0 if minutes else 3600.0
+    curve = summary.curve
+    unit, unit_s = next(each for each in _UNITS if summary.span_s < each[2])[:2]
     every = f"{curve.width_s:g} s"
     drawn = make_subplots(
         rows=3, cols=2, vertical_spacing=0.12, horizontal_spacing=0.09,
@@ -152,7 +158,7 @@ def figure(summary: Summary) -> go.Figure:
             x=lengths.edges[:-1].clip(1), y=share, name=f"{name} lengths", line={**steps, "color": color}, row=3, col=2
         )
     for row in (1, 2):
-        drawn.update_xaxes(title_text="minutes" if minutes else "hours", row=row, col=1)
+        drawn.update_xaxes(title_text=unit, row=row, col=1)
         drawn.update_yaxes(rangemode="tozero", row=row, col=1)
     drawn.update_xaxes(type="log", title_text="tokens", row=3, col=2)
     drawn.update_yaxes(title_text="share of requests", rangemode="tozero", tickformat=".0%", row=3, col=2)
@@ -171,4 +177,4 @@ def _add_dispersion(drawn: go.Figure, summary: Summary) -> None:
         x=widths, y=[1.0] * len(widths), name="Poisson", line={"color": _POISSON, "dash": "dot"}, row=3, col=1
     )
     drawn.update_xaxes(type="log", title_text="window, s", tickvals=widths, row=3, col=1)
-    drawn.update_yaxes(type="log", row=3, col=1)
+    drawn.update_yaxes(type="log", dtick="D2", row=3, col=1)

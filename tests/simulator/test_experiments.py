@@ -135,6 +135,8 @@ def test_a_page_of_a_long_run_can_still_be_sent(inputs: Path, monkeypatch: pytes
         (("run", "mine.yaml", "mine.csv", "--cold-start", "nan"), "--cold-start nan is no number"),
         (("run", "mine.yaml", "mine.csv", "--peer", "hpa", "--knob", "nan"), "--knob nan cannot be hpa's in flight a"),
         (("run", "mine.yaml", "mine.csv", "--peer", "hpa", "--knob", "-3"), "give 0.05 to 2048"),
+        (("run", "/dev/null", "mine.csv"), "/dev/null is no file, and a run keeps its inputs; write it to a file"),
+        (("run", "mine.yaml", "mine.csv", "--faults", "/dev/null"), "/dev/null is no file"),
         (("run", "small.yaml", "mine.csv"), "are longer than the KV cache of a replica, 100 tokens; give spec.engine"),
         (("report", "nowhere"), "holds no run"),
         (("compare", "mine.yaml", "--trace", "mine.csv", "--with", "ours,nobody"), "no peer nobody; there are: ours, "),

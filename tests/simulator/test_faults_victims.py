@@ -148,6 +148,8 @@ def test_a_run_prints_what_found_nobody_and_its_page_shows_it_in_grey(inputs: Pa
     page = (inputs / "befallen" / "report.html").read_text()
     assert "spotReclaim: minute 8.3\\u003cbr\\u003efound nobody" in page
     assert "befell 1 node: node-0000" in page
+    assert "<li>spotReclaim: minute 8.3; found nobody (it befalls nodes)</li>" in page
+    assert "Beside it on the same nodes: answers." in page
 
 
 def marks(occurrences: list[dict[str, Any]]) -> list[str]:
@@ -157,6 +159,15 @@ def marks(occurrences: list[dict[str, Any]]) -> list[str]:
     before = len(drawn.data)
     run_report.mark_faults(drawn, occurrences, picture.unit_of(entries))
     return [trace.name for trace in drawn.data[before:]]
+
+
+def test_the_page_of_a_run_of_days_tells_faults_in_days() -> None:
+    """As its axis does, and its panel."""
+    one = {"fault": "targetDown", "begins_s": 86_400.0, "ends_s": 129_600.0}
+    entries = story("")[0]
+    drawn = run_report.figure(policy(), entries, name="ours")
+    run_report.mark_faults(drawn, [one], picture.DAYS)
+    assert drawn.data[-1].text == ("targetDown: day 1.00 to 1.50",)
 
 
 def test_a_run_that_was_kept_before_victims_were_told_is_drawn_as_it_was(tmp_path: Path) -> None:

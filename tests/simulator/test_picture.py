@@ -98,13 +98,22 @@ def test_the_last_attainment_is_the_scores(html: Path) -> None:
     assert last.y[-1] == in_time / counted
 
 
+def test_axes_begin_at_nothing_and_mark_whole_replicas() -> None:
+    """Half a replica is no mark, and a rate that halves is drawn half as high."""
+    layout = picture.figure([column("chat")], title="A test").layout
+    assert layout.yaxis.rangemode == "tozero"
+    most = max(len(entry.signals.replicas) for number in range(3) for entry in told(number).entries)
+    assert layout.yaxis2.dtick == int(layout.yaxis2.dtick) >= 1
+    assert most / layout.yaxis2.dtick <= 10
+
+
 def test_each_name_is_in_the_legend_once() -> None:
     """Two models share one legend; ours, the others, arrivals and decisions are each in it."""
     drawn = picture.figure([column("chat"), column("code")], title="A test")
     names = [trace.name for trace in drawn.data if trace.showlegend]
     assert len(names) == len(set(names))
     states = {f"ours: {state}" for state in ("ready", "ready, pre-warm", "warming", "draining")}
-    assert {"ours", "HPA queue 5", "HPA conc. 40", "arrivals", "decisions", *states} == set(names)
+    assert {"ours", "HPA queue 5", "HPA conc. 40", "requests taken", "decisions", *states} == set(names)
 
 
 def test_the_areas_sum_to_every_replica_that_there_is() -> None:

@@ -228,6 +228,26 @@ def test_a_sample_that_is_not_present_tells_nothing() -> None:
     assert (tokens.counted, tokens.in_time) == (10.0, 5.0)
 
 
+def test_an_engine_that_begins_anew_has_served_what_it_served() -> None:
+    """Counters of a crashed engine begin at 0: what was in time before stays in time, in shares and in quantiles."""
+    tokens = FirstTokens(2.5)
+    tokens.add([sample("a", 0, 100, 100)])
+    tokens.add([sample("a", 15, 4, 0)])
+    assert (tokens.counted, tokens.in_time) == (104.0, 100.0)
+    half = tokens.quantile(0.5)
+    assert half is not None
+    assert half.high_s == 2.5
+
+
+def test_a_sample_without_the_count_tells_nothing() -> None:
+    """A series that is missing is not a counter at 0."""
+    tokens = FirstTokens(2.5)
+    tokens.add([sample("a", 0, 10, 5)])
+    tokens.add([replace(sample("a", 15, 0, 0), ttft_count=None, ttft_within=())])
+    tokens.add([sample("a", 30, 12, 7)])
+    assert (tokens.counted, tokens.in_time) == (12.0, 7.0)
+
+
 def test_between_two_edges_the_lower_one_counts() -> None:
     """An objective of 2 s between the edges 1 and 2.5: only those within 1 s are surely in time."""
     tokens = FirstTokens(2.0)

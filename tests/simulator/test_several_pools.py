@@ -85,6 +85,11 @@ def test_roles_are_scaled_apart_and_serve_the_same_requests(inputs: Path) -> Non
     )
     assert prompts["p"] > 10 * prompts["d"] > 0, "prompts are computed in one"
     assert answers["d"] > 10 * answers["p"] > 0, "and tokens yielded in the other"
+    for place, role, other in ((folder, "prefill", "answers"), (folder / "answers", "decode", "prompts")):
+        assert call("report", place).exit_code == 0
+        page = (place / "report.html").read_text()
+        assert f"ours 0.9, {role}: ready" in page, "its tracks say which role they are"
+        assert f"The {role} pool of a model in two roles; the other is {other}." in page
 
 
 def test_a_slower_link_makes_first_tokens_later_by_what_the_bytes_take(inputs: Path) -> None:
