@@ -12,7 +12,7 @@ from autoscaler.adapters.kube import KubeApi
 from autoscaler.adapters.store import Retention, Store, Tick
 from autoscaler.controller import book as book_module
 from autoscaler.controller import clerk
-from autoscaler.controller.book import Book
+from autoscaler.controller.book import Book, Recollection
 from autoscaler.core.decide import Memory, decide, initial
 from autoscaler.core.policy import PolicySpec
 from autoscaler.core.signals import Signals
@@ -61,7 +61,9 @@ def test_only_a_fresh_memory_is_taken_up_whole(tmp_path: Path, age_s: float, all
     written = replace(tick(NOON), memory=learnt(tick(NOON).memory))
     book.append([written])
     now = NOON + age_s
-    recalled = book.recall("p/chat", initial(SPEC))
+    found = book.recollect("p/chat")
+    assert found is not None
+    recalled = book.taken_up(found, initial(SPEC))
     assert (recalled == written.memory) is all_of_it
     assert len(recalled.coldstart.observations) == starts
     assert all_of_it or recalled.guard == initial(SPEC).guard
@@ -222,8 +224,8 @@ def test_without_a_store_nothing_is_kept(tmp_path: Path) -> None:
     """No store is a choice, not a fault."""
     book = Book(None)
     book.append([tick(NOON)])
-    assert book.recall("p/chat", initial(SPEC)) == initial(SPEC)
-    assert book.replicas("p/chat") == ()
+    assert book.recollect("p/chat") == Recollection()
+    assert book.taken_up(Recollection(), initial(SPEC)) == initial(SPEC)
 
 
 @pytest.mark.servers
@@ -293,12 +295,12 @@ def test_a_store_that_cannot_be_read_is_asked_once_and_not_by_every_policy(tmp_p
         connection.exec_driver_sql("DROP TABLE memories")
     now = NOON
     book = Book(store, wall=lambda: now)
-    assert book.recall("p/a", initial(SPEC)) == initial(SPEC)
+    assert book.recollect("p/a") is None
     assert "lacks a table" in book.trouble
     book.trouble = ""
-    assert book.recall("p/b", initial(SPEC)) == initial(SPEC)
+    assert book.recollect("p/b") is None
     assert book.trouble == "", "it was not asked again"
     now += 31.0
-    book.recall("p/c", initial(SPEC))
+    book.recollect("p/c")
     assert "lacks a table" in book.trouble
     book.close()

@@ -31,6 +31,8 @@ _SERVER_PATIENCE = {
     "keepalives_interval": 2,
     "keepalives_count": 2,
     "tcp_user_timeout": 10_000,
+    # A lock is waited for as long as a locked SQLite file is, and no statement takes for ever.
+    "options": "-c lock_timeout=5s -c statement_timeout=30s",
 }
 DIALECTS = ("sqlite", "postgresql")
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -103,6 +105,9 @@ def migrate(connection: Connection, place: str) -> None:
         StoreError: the database belongs to something else or to a later version.
     """
     if connection.dialect.name == "postgresql":
+        # Tables may be large, and another controller may be at it.
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
+        connection.execute(text("SET LOCAL lock_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
     script = _config().attributes["script"]
     current = _revision(connection, place, script)

@@ -12,9 +12,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TypeVar
 
-from autoscaler.adapters.store import Fault, Retention, Store, StoreError, Tail, Tick
+from autoscaler.adapters.store import Fault, Remembered, Retention, Store, StoreError, Tail, Tick
 from autoscaler.core.decide import Memory
 from autoscaler.core.signals import Replica
 from autoscaler.footprint.ledger import MS_PER_HOUR
@@ -37,6 +38,14 @@ FULL = (
     "the disk is full, so the oldest journal entries make room for new ones and the ledger is kept; free some space, "
     "or give the store a larger volume"
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recollection:
+    """What the store holds of a policy: its replicas as the newest entry has them, and its newest memory, if any."""
+
+    replicas: tuple[Replica, ...] = ()
+    newest: Remembered[Memory] | None = None
 
 
 class Book:
@@ -92,20 +101,19 @@ class Book:
         self._tail = Tail()
         self._tell(self._prune(store) or trouble)
 
-    def recall(self, policy: str, first: Memory) -> Memory:
-        """Return what is taken up of a policy's newest memory (``autoscaler/recall.py``), else ``first``.
+    def recollect(self, policy: str) -> Recollection | None:
+        """Return what the store holds of a policy; None if it cannot be told now, which is not nothing."""
+        if self._reader is None and self._reopen is None:
+            return Recollection()
+        return self._read(
+            lambda store: Recollection(replicas=_replicas(store, policy), newest=store.newest_memory(policy, Memory))
+        )
 
-        Never raises.
-        """
-        remembered = self._read(lambda store: store.newest_memory(policy, Memory))
-        if remembered is None:
+    def taken_up(self, found: Recollection, first: Memory) -> Memory:
+        """Return what is taken up of a memory that was found (``autoscaler/recall.py``), else ``first``."""
+        if found.newest is None:
             return first
-        return recalled(remembered.memory, age_s=self._wall() - remembered.at, first=first)
-
-    def replicas(self, policy: str) -> tuple[Replica, ...]:
-        """Return the replicas as the newest entry of a policy has them. Never raises."""
-        newest = self._read(lambda store: store.entries(policy, limit=1))
-        return newest[-1].signals.replicas if newest else ()
+        return recalled(found.newest.memory, age_s=self._wall() - found.newest.at, first=first)
 
     def close(self) -> None:
         """Close the store. What still waits is gone with the process, and is told."""
@@ -121,7 +129,7 @@ class Book:
             self._reader.close()
 
     def _read(self, ask: Callable[[Store], R]) -> R | None:
-        """Return an answer of the store, None without one; a store that failed is not asked by each policy in turn."""
+        """Return an answer of the store, None if it gives none; one that failed is not asked by each policy in turn."""
         if self._reader is None or self._wall() < self._unread_until:
             return None
         try:
@@ -194,3 +202,14 @@ class Book:
         elif self.trouble and not trouble:
             logger.info("journal and ledger are written again; %d entries were given up since the start", self.lost)
         self.trouble = trouble
+
+
+def _replicas(store: Store, policy: str) -> tuple[Replica, ...]:
+    """Return the replicas as the newest entry has them; none of one that another version wrote: the memory counts."""
+    try:
+        newest = store.entries(policy, limit=1)
+    except StoreError as error:
+        if error.fault is not Fault.SCHEMA:
+            raise
+        return ()
+    return newest[-1].signals.replicas if newest else ()

@@ -7,6 +7,7 @@ handed over with the next one.
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from autoscaler.adapters.store import Tick
 from autoscaler.controller.book import WAITING_MAX, Book
@@ -19,10 +20,11 @@ WAITED_AT_THE_END_S = 1.5
 
 
 class Clerk:
-    """Takes in ticks, from any thread, and hands them to the book."""
+    """Takes in ticks, from any thread, and hands them to the book. ``unread`` tells what could not be read, or ""."""
 
-    def __init__(self, book: Book, metrics: ControllerMetrics) -> None:
+    def __init__(self, book: Book, metrics: ControllerMetrics, *, unread: Callable[[], str] = lambda: "") -> None:
         self._book = book
+        self._unread = unread
         self._metrics = metrics
         self._ticks: deque[Tick] = deque()
         self._lost = 0
@@ -31,8 +33,8 @@ class Clerk:
 
     @property
     def trouble(self) -> str:
-        """What is wrong with the store now, in one sentence; "" for nothing."""
-        return self._hangs or self._book.trouble
+        """What is wrong with the store now, in a sentence or two; "" for nothing."""
+        return "; ".join(filter(None, (self._hangs or self._book.trouble, self._unread())))
 
     def note(self, tick: Tick) -> None:
         """Take in what one tick of one policy leaves. Beyond what memory holds the oldest goes, and is counted."""

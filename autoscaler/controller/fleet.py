@@ -39,6 +39,8 @@ class Member:
     entries: list[Entry] = field(default_factory=list)
     told_target: int | None = None
     told_refusal: str = ""
+    recalled: bool = False  # Whether it is known what the store holds of it; set by ``Recaller``, which reads it.
+    unrecalled_since: float | None = None
 
     @property
     def key(self) -> str:
@@ -65,10 +67,10 @@ class Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Making:
-    """What members are made with: a world for a policy, a memory for a name, the decider, who records."""
+    """What members are made with: a world for a policy, a first memory, the decider, who records."""
 
     world: Callable[[Member], ClusterWorld]
-    recall: Callable[[str, PolicySpec], Memory]
+    first: Callable[[PolicySpec], Memory]
     decide: Decider[PolicySpec, Memory]
     record: Callable[[Member], Recorder[Memory]]
 
@@ -114,7 +116,7 @@ class Fleet:
         if member.world is None or member.world.target != target:
             member.world = self._making.world(member)
         member.world.mode = spec.mode
-        memory = member.driver.memory if member.driver else self._making.recall(member.key, spec)
+        memory = member.driver.memory if member.driver else self._making.first(spec)
         member.driver = Driver(
             name=member.key,
             digest=digest(spec),

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from aiohttp import web
@@ -23,17 +23,18 @@ from autoscaler.adapters.kube_scale import Scales
 from autoscaler.adapters.lease import LeaseElector
 from autoscaler.adapters.store import Tick
 from autoscaler.controller.announcer import Announcer
-from autoscaler.controller.book import Book
+from autoscaler.controller.book import Book, Recollection
 from autoscaler.controller.clerk import Clerk
 from autoscaler.controller.clusterfeed import ClusterFeed
 from autoscaler.controller.fleet import Fleet, Making, Member
 from autoscaler.controller.health import Heartbeat, application
 from autoscaler.controller.holders import Claims, target_of
 from autoscaler.controller.metrics import ControllerMetrics
+from autoscaler.controller.recaller import UNRECALLED, Recaller
 from autoscaler.controller.telling import Teller
 from autoscaler.controller.world import ClusterWorld, Sight
 from autoscaler.core.decide import Memory, decide, initial
-from autoscaler.core.policy import PolicySpec, ScalingPolicy
+from autoscaler.core.policy import ScalingPolicy
 from autoscaler.core.policy_parts import Mode
 from autoscaler.footprint.prices import PriceList, price_of
 from autoscaler.journal import Entry
@@ -87,11 +88,12 @@ class Controller:
         self.heartbeat = Heartbeat(options.tick_s, time.monotonic)
         self._scales = Scales(api, time.monotonic)
         self._announcer = Announcer(api, may_write=self.leads, clock=time.monotonic)
-        self._clerk = Clerk(book, self.metrics)
+        self._recaller = Recaller(book, self._take_up, time.monotonic)
+        self._clerk = Clerk(book, self.metrics, unread=lambda: self._recaller.trouble)
         self._teller = Teller(self._announcer, self.metrics, self.leads, trouble=lambda: self._clerk.trouble)
         self._lease = _elector(api, options)
         self._fleet = Fleet(
-            Making(world=self._world, recall=self._recall, decide=decide, record=lambda m: partial(self._note, m))
+            Making(world=self._world, first=initial, decide=decide, record=lambda m: partial(self._note, m))
         )
         self._claims = Claims(policies=(), autoscalers=(), scaled_objects=())
         self._steps = ThreadPoolExecutor(STEP_THREADS, thread_name_prefix="step")
@@ -133,6 +135,7 @@ class Controller:
         """Take one tick at an instant (unix seconds) over all policies that are due."""
         for member in self._fleet.refresh(self.feed.policies.all()):
             self._teller.forget(member)
+        await self._recaller.recall(self._fleet.members)
         due = [member for member in self._fleet.members if member.is_due(at, slack_s=self._options.tick_s / 2)]
         due.sort(key=_asked_at)
         errors = await self._eyes.refresh(at, [member.policy for member in due if member.policy])
@@ -196,12 +199,15 @@ class Controller:
             assert member.driver is not None
             spec = member.driver.policy
             price = price_of(spec.accelerator, self._options.prices).usd_per_hour
-            self._clerk.note(Tick(entry=entry, memory=memory, spec=spec, price_usd_per_hour=price))
+            # What is stored is not written over before it was read.
+            kept = memory if member.recalled else None
+            self._clerk.note(Tick(entry=entry, memory=kept, spec=spec, price_usd_per_hour=price))
 
-    def _recall(self, key: str, spec: PolicySpec) -> Memory:
-        for replica in self._book.replicas(key):
+    def _take_up(self, member: Member, found: Recollection) -> None:
+        assert member.driver is not None
+        for replica in found.replicas:
             self.feed.history.recall(replica.uid, Firsts(started_at=replica.started_at, ready_at=replica.ready_at))
-        return self._book.recall(key, initial(spec))
+        member.driver.memory = self._book.taken_up(found, member.driver.memory)
 
     def _world(self, member: Member) -> ClusterWorld:
         target = target_of(member.body)
@@ -217,7 +223,10 @@ class Controller:
         )
 
     def _look(self, member: Member, at: float, pods: Sequence[str]) -> Sight:
-        return self._eyes.pick(member.policy, at, pods) if member.policy else Sight()
+        sight = self._eyes.pick(member.policy, at, pods) if member.policy else Sight()
+        if self._recaller.may_be_worth_waiting(member):
+            return replace(sight, warnings=(*sight.warnings, UNRECALLED))
+        return sight
 
     def _bar(self, member: Member) -> str | None:
         """Return why a member's target may not be written at this instant, or None if it may."""

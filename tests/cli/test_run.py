@@ -106,7 +106,9 @@ def test_a_store_that_cannot_be_written_at_the_start_is_opened_later(
     book.append([Tick(entry=entries[1], memory=None, spec=spec())])
     assert "scaling goes on without them" in book.trouble
     assert "is locked by another process" in book.trouble
-    assert book.replicas("prod/chat") == entries[0].signals.replicas
+    found = book.recollect("prod/chat")
+    assert found is not None
+    assert found.replicas == entries[0].signals.replicas
     holder.execute("ROLLBACK")
     holder.close()
     book.append([Tick(entry=entries[2], memory=None, spec=spec())])
