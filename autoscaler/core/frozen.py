@@ -23,12 +23,30 @@ First tokens themselves may stand still. Of e requests that ended since they las
 that were inside then; so e less those, beyond the same margin, proves it. They are then as if they were missing: ends
 tell arrivals and prompts, and nothing has to be held for it.
 
-Where first tokens and ends both stand still, neither says anything of the other, and the gauges are asked: a request
-that is in the engine no more has ended. LEAST_LEFT such requests, in as many intervals as above, prove that both do.
+Where first tokens and ends both stand still, neither says anything of the other, and the rest of the page is asked. A
+request went uncounted if
+
+    it is in the engine no more                       the gauges fell
+    its prompt was counted                            every engine counts prompts at the first token or at the end
+    it had tokens, and nobody is inside               at either end of the interval
+
+LEAST_LEFT such requests, in as many intervals as above, prove that both do. A prompt that is computed anew because the
+KV cache was full may be counted twice: only a cache below ROOMY says so. And generated tokens stay in the cache until
+their request ends: with G of them since either was counted, K held, and V the size of the cache, those who ended took
+
+    u = G/V − ΔK/V > LEAST_UNHELD of the cache along  as the engine itself tells V
 
 Everything is kept by pod, since a pod's last move: pods that come, go and restart change nothing in one another.
 Long answers, a queue that drains and a night without traffic give no n beyond what is in the engine. An engine without
-a count of first tokens, or without one of the gauges, is not judged.
+a count of first tokens, or without one of the gauges, is not judged by them.
+
+What cannot be told from honest traffic: a pod that repeats a page on which nobody is inside is an idle pod, which a
+router may leave alone while its siblings are loaded (with a request on that page it hangs,
+:func:`autoscaler.core.intervals.hung`); and a pod whose counts and prompts stand still with a request inside has long
+answers, if it does not tell both its generated tokens and its cache: the steps of its engine say no more. Where that is
+so in every pod nothing is scaled down (:mod:`autoscaler.core.doubts`). A model whose cache does not grow with its
+answers (state space, sliding window) looks frozen while one answer is longer than LEAST_UNHELD of the cache and nobody
+else begins or ends; so does an engine that counts a prompt piece by piece, over a prompt of four scrapes.
 
 Worked example: a pod serves 2 requests/s of 6 s each, and its count of finished requests stops. After 60 s it has given
 n = 120 first tokens and has 12 inside; 108 > 10 + 4·sqrt(120) = 53.8: frozen.
@@ -39,10 +57,24 @@ Invariants: pure; a counter that moves is not frozen.
 from math import sqrt
 from typing import NamedTuple
 
-from autoscaler.core.counters import FINISHED, FIRST_TOKENS, GENERATED, PROMPTS, Gain, Row, counts, generates, inside
+from autoscaler.core.counters import (
+    FINISHED,
+    FIRST_TOKENS,
+    GENERATED,
+    KV_CAPACITY,
+    KV_RATIO,
+    PROMPTS,
+    Gain,
+    Row,
+    counts,
+    generates,
+    inside,
+)
 
 LEAST_INTERVALS = 4
 LEAST_LEFT = 4.0
+LEAST_UNHELD = 0.05  # Beyond a use that is rounded to hundredths.
+ROOMY = 0.9
 MARGIN_REQUESTS = 10.0
 MARGIN_ROOTS = 4.0
 MOST_INSIDE = 1e12
@@ -53,7 +85,8 @@ class Stand(NamedTuple):
 
     ``first_tokens`` and ``intervals`` in which they came, since the counter last moved; ``unpaired`` are the requests
     that were counted meanwhile, and wait for the tokens of this counter. ``inside`` were in the engine when first
-    tokens last moved; ``left`` went, in ``left_intervals``, while neither first tokens nor ends were counted.
+    tokens last moved. While neither first tokens nor ends were counted ``left`` went uncounted and ``unheld`` of the KV
+    cache was generated that is not held, in ``left_intervals``.
     """
 
     first_tokens: float = 0.0
@@ -63,6 +96,7 @@ class Stand(NamedTuple):
     inside: float = 0.0
     left: float = 0.0
     left_intervals: int = 0
+    unheld: float = 0.0
 
     @property
     def doubtful(self) -> bool:
@@ -122,13 +156,20 @@ def followed_by_ends(stand: Stand, gain: float | None, ends: float, inside_befor
     return _judged(after, stand.inside)
 
 
-def followed_by_gauges(stand: Stand, left: float) -> Stand:
-    """Return how first tokens or ends stand after an interval in which neither was counted and ``left`` went."""
-    if left <= 0:
+def followed_by_rest(stand: Stand, left: float, unheld: float = 0.0) -> Stand:
+    """Return how first tokens or ends stand after an interval in which neither was counted.
+
+    ``left`` requests went uncounted, and ``unheld`` of the KV cache was generated beyond what it gained.
+    """
+    if left <= 0 and unheld == 0:
         return stand
-    after = stand._replace(left=stand.left + left, left_intervals=stand.left_intervals + 1)
-    proved = after.left >= LEAST_LEFT and after.left_intervals >= LEAST_INTERVALS
-    return after._replace(frozen=True) if proved else after
+    after = stand._replace(
+        left=stand.left + max(left, 0.0),
+        left_intervals=stand.left_intervals + (left > 0 or unheld > 0),
+        unheld=max(stand.unheld + unheld, 0.0),
+    )
+    enough = after.left >= LEAST_LEFT or after.unheld > LEAST_UNHELD
+    return after._replace(frozen=True) if enough and after.left_intervals >= LEAST_INTERVALS else after
 
 
 def stands_after(stood: tuple[Stand, ...], old: Row, values: Row, gains: Gain) -> tuple[Stand, ...]:
@@ -144,13 +185,41 @@ def stands_after(stood: tuple[Stand, ...], old: Row, values: Row, gains: Gain) -
         followed(stood[ENDS], gains[FINISHED], first, 0.0, after),
         followed_by_ends(stood[BEGINNINGS], gains[FIRST_TOKENS], ends, before) if generating else MOVING,
     )
-    if first or ends or before is None or after is None:
-        return tuple(stand if stand.frozen else stand._replace(left=0.0, left_intervals=0) for stand in stands)
+    if first or ends:
+        return tuple(stand if stand.frozen else _counted_again(stand) for stand in stands)
+    left, unheld = _went(old, values, gains), _unheld(old, values, gains)
     judged = [
-        followed_by_gauges(stands[at], before - after) if gains[JUDGED[at]] == 0 else MOVING
-        for at in (ENDS, BEGINNINGS)
+        followed_by_rest(stands[at], left, unheld) if gains[JUDGED[at]] == 0 else MOVING for at in (ENDS, BEGINNINGS)
     ]
     return (*stands[:ENDS], *judged)
+
+
+def _counted_again(stand: Stand) -> Stand:
+    return stand._replace(left=0.0, left_intervals=0, unheld=0.0)
+
+
+def _went(old: Row, values: Row, gains: Gain) -> float:
+    """Return how many requests at least went uncounted where neither first tokens nor ends were counted."""
+    before, after = inside(old), inside(values)
+    prompts, generated = gains[PROMPTS] or 0.0, gains[GENERATED] or 0.0
+    empty = before == 0 and after == 0
+    if (prompts and (empty or _is_roomy(old, values))) or (generated and empty):
+        return max(1.0, (before or 0.0) - (after or 0.0))
+    return 0.0 if before is None or after is None else max(before - after, 0.0)
+
+
+def _unheld(old: Row, values: Row, gains: Gain) -> float:
+    """Return which share of the KV cache was generated beyond what it gained; 0 where nobody tells."""
+    generated, grown, capacity = gains[GENERATED], gains[KV_RATIO], values[KV_CAPACITY]
+    if generated is None or grown is None or not capacity or not _is_roomy(old, values):
+        return 0.0
+    return generated / capacity - grown
+
+
+def _is_roomy(old: Row, values: Row) -> bool:
+    """Return whether nothing was put out of the KV cache for want of room, as far as two scrapes tell."""
+    # A use of nothing while requests run is a series that an engine has renamed.
+    return 0 < (old[KV_RATIO] or 0.0) < ROOMY and 0 < (values[KV_RATIO] or 0.0) < ROOMY
 
 
 def as_many(stands: tuple[Stand, ...]) -> tuple[Stand, ...]:
@@ -169,8 +238,8 @@ def believed(stood: tuple[Stand, ...], stands: tuple[Stand, ...], gains: Gain) -
         if before.frozen or after.frozen:
             kept = [*kept]
             kept[index] = None
-    if stands[ENDS].frozen and stands[ENDS].left and gains[FIRST_TOKENS] == 0:
-        # Who left was counted by neither, so that none began says no more than that none ended.
+    if stands[ENDS].frozen and stands[ENDS].left_intervals and gains[FIRST_TOKENS] == 0:
+        # Who went was counted by neither, so that none began says no more than that none ended.
         kept = [*kept]
         kept[FIRST_TOKENS] = None
     return kept

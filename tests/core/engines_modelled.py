@@ -12,6 +12,7 @@ from typing import Any
 from autoscaler.core.signals import PodSample, Replica, ReplicaState, Signals
 
 TOKENS_PER_S = 25.0
+KV_TOKENS = 400_000.0
 COUNTERS = ("finished_requests", "prompt_tokens", "generation_tokens")
 
 
@@ -28,28 +29,32 @@ class Traffic:
 
 @dataclass(slots=True)
 class Engine:
-    """One pod: what runs (tokens that are left, whether the client will give up), what waits, and what was counted."""
+    """One pod: what runs (tokens left, whether the client will give up, tokens in the cache), waits, and was counted.
+
+    Its cache is full while it puts requests back.
+    """
 
     pod: str
     born_at: float
     slots: int = 64
-    running: list[tuple[float, bool]] = field(default_factory=list)
+    running: list[tuple[float, bool, float]] = field(default_factory=list)
     queue: list[tuple[float, bool, bool]] = field(default_factory=list)
     counted: dict[str, float] = field(default_factory=dict)
     stopped: dict[str, float] = field(default_factory=dict)
-    kv_tokens: float = 0.0
+    crowded: bool = False
 
     def restart(self) -> None:
         """Lose everything, as an engine that crashes does."""
-        self.running, self.queue, self.counted, self.kv_tokens = [], [], {}, 0.0
+        self.running, self.queue, self.counted = [], [], {}
 
     def second(self, traffic: Traffic, random: Random) -> None:
         """Let one second pass."""
         for _ in range(_poisson(traffic.rate_rps, random)):
             tokens = max(1.0, random.expovariate(1 / traffic.output_tokens))
             self.queue.append((tokens, random.random() < traffic.given_up, False))
+        self.crowded = traffic.preempted_per_s > 0
         if self.running and random.random() < traffic.preempted_per_s:
-            tokens, gives_up = self.running.pop()
+            tokens, gives_up, _ = self.running.pop()
             self.queue.insert(0, (tokens, gives_up, True))
         while self.queue and len(self.running) < self.slots:
             tokens, gives_up, begun = self.queue.pop(0)
@@ -57,20 +62,19 @@ class Engine:
             if not begun:
                 self._count("ttft_count", 1.0)
                 self._count("generation_tokens", 1.0)
-            self.running.append((tokens - 1.0, gives_up))
+            self.running.append((tokens - 1.0, gives_up, traffic.prompt_tokens + 1.0))
         # A fuller batch steps more slowly.
         gap_s = (1 + len(self.running) / self.slots) / TOKENS_PER_S
         still = []
-        for tokens, gives_up in self.running:
+        for tokens, gives_up, held in self.running:
             self._count("generation_tokens", min(tokens, TOKENS_PER_S))
             self._count("itl_count", min(tokens, TOKENS_PER_S))
             self._count("itl_sum_s", min(tokens, TOKENS_PER_S) * gap_s)
             if tokens > TOKENS_PER_S:
-                still.append((tokens - TOKENS_PER_S, gives_up))
+                still.append((tokens - TOKENS_PER_S, gives_up, held + TOKENS_PER_S))
             elif not gives_up:
                 self._count("finished_requests", 1.0)
         self.running = still
-        self.kv_tokens = len(still) * (traffic.prompt_tokens + 100.0)
 
     def stop(self, counter: str) -> None:
         """Let a counter stand still from now on."""
@@ -81,7 +85,9 @@ class Engine:
         counters = (*COUNTERS, "ttft_count", "itl_sum_s", "itl_count")
         told: dict[str, Any] = {name: self.counted.get(name, 0.0) for name in counters}
         told |= {"running": float(len(self.running)), "waiting": float(len(self.queue))}
-        told["kv_ratio"] = min(1.0, self.kv_tokens / 400_000)
+        held = sum(tokens for _, _, tokens in self.running)
+        told["kv_ratio"] = 1.0 if self.crowded and self.running else min(1.0, held / KV_TOKENS)
+        told["kv_capacity_tokens"] = KV_TOKENS
         return PodSample(pod=self.pod, at=at, **(told | self.stopped))
 
     def _count(self, name: str, gain: float) -> None:

@@ -373,9 +373,9 @@ def test_who_leaves_uncounted_is_proved_by_four_in_four_intervals() -> None:
     """One to either side of each bound."""
     stand = MOVING
     for left, proved in ((1.0, False), (1.0, False), (0.0, False), (1.0, False), (1.0, True)):
-        stand = frozen.followed_by_gauges(stand, left)
+        stand = frozen.followed_by_rest(stand, left)
         assert stand.frozen is proved
-    many = frozen.followed_by_gauges(frozen.followed_by_gauges(frozen.followed_by_gauges(MOVING, 9.0), 9.0), 9.0)
+    many = frozen.followed_by_rest(frozen.followed_by_rest(frozen.followed_by_rest(MOVING, 9.0), 9.0), 9.0)
     assert not many.frozen
 
 
