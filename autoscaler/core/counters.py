@@ -6,6 +6,9 @@ missing is ``None`` in a row, and so is the gain of what is missing at either en
 Invariants: pure; every number in a row is finite and not negative.
 """
 
+from enum import Enum, auto
+from typing import NamedTuple
+
 from autoscaler.core.gauges import FULLEST, MOST
 from autoscaler.core.signals import PodSample
 
@@ -21,6 +24,21 @@ WIDTH = 11
 COUNTERS = slice(PROMPTS, KV_RATIO)
 MOVES = (GENERATED, STEPS, FINISHED, FIRST_TOKENS, PROMPTS)
 NEW: Row = (0.0,) * WIDTH  # An engine that has just started.
+
+
+class Fall(NamedTuple):
+    """Where a pod's counters stood before one of them fell, and to where it fell."""
+
+    stood: Row
+    floor: Row
+
+
+class Back(Enum):
+    """Whether a counter that fell has come back to where it had stood, and how."""
+
+    NOT_YET = auto()
+    CLIMBED = auto()
+    LEAPT = auto()
 
 
 def row_of(sample: PodSample) -> Row:
@@ -53,6 +71,24 @@ def gains_of(before: Row, after: Row) -> Gain | None:
         if gain is not None and gain < 0:
             return None
     return gains
+
+
+def back_from(fallen: Fall, before: Row, after: Row) -> Back:
+    """Return whether a counter that fell is back where it had stood, and whether it climbed or leapt there.
+
+    A scrape that missed half of a pod's series reads as a restart, and the next whole one as a lifetime of work done
+    between two scrapes: a leap. A restarted engine that works its way up has gained most of it before.
+    """
+    back = Back.NOT_YET
+    rows = (as_wide(fallen.stood), as_wide(fallen.floor), before, after)
+    for stood, floor, old, new in zip(*[row[COUNTERS] for row in rows], strict=True):
+        if stood is None or floor is None or old is None or new is None:
+            continue
+        if floor <= old < stood <= new:
+            if new - old > old - floor:
+                return Back.LEAPT
+            back = Back.CLIMBED
+    return back
 
 
 def counts(gains: Gain) -> tuple[float | None, float | None]:

@@ -1,9 +1,10 @@
 """Intervals: what each pod's counters gained between two of its own samples.
 
 Every sample carries its pod's own time, so a difference is taken between two samples of *one pod*, over the time
-between *those two*. A counter that fell is a restart: that pod's interval is dropped. A pod that was not seen before
-only stores its counters, unless it became ready within the last three scrapes: then everything it ever counted came
-since, and is taken as a whole.
+between *those two*. A counter that fell is a restart: that pod's interval is dropped. So is the one in which it leaps
+back to where it had stood: then no engine restarted, and a scrape had lost a part of the pod's series. A pod that was
+not seen before only stores its counters, unless it became ready within the last three scrapes: then everything it ever
+counted came since, and is taken as a whole.
 
     dA = Δfinished + Δ(running + waiting)                                        arrivals of a pod
 
@@ -37,9 +38,12 @@ from autoscaler.core.counters import (
     RUNNING,
     STEPS,
     WAITING,
+    Back,
+    Fall,
     Gain,
     Row,
     as_wide,
+    back_from,
     counts,
     gains_of,
     generates,
@@ -63,7 +67,8 @@ class Track(NamedTuple):
     ``values`` are running, waiting, prompt tokens, first tokens, generated tokens, finished requests, sum and count of
     the inter-token latency, and engine steps. ``None`` is what the engine does not export, and the rate before the
     second sample. ``still_s`` is for how long it has had requests and moved none of them; ``stands`` how prompt tokens,
-    generated tokens and finished requests stand, and nothing while all of them move.
+    generated tokens and finished requests stand, and nothing while all of them move. ``fallen`` is the last fall of its
+    counters, until they leap back to where they had stood.
     """
 
     at: float
@@ -71,6 +76,7 @@ class Track(NamedTuple):
     arrival_rps: float | None = None
     still_s: float = 0.0
     stands: tuple[Stand, ...] = ()
+    fallen: Fall | None = None
 
 
 class Gains(NamedTuple):
@@ -145,9 +151,11 @@ def tracked(
         values = row_of(sample)
         old = NEW if before is None else as_wide(before.values)
         gains = None if before is None else gains_of(old, values)
-        dt_s = still_s = None
-        stood = ALL_MOVE
-        if before is not None and gains is not None:
+        dt_s = still_s = fallen = None
+        stood, leapt = ALL_MOVE, False
+        if before is not None and (gains is None or before.fallen is not None):
+            leapt, fallen = _fallen(before, old, values, gains)
+        if before is not None and gains is not None and not leapt:
             dt_s = sample.at - before.at
             still_s = before.still_s + dt_s if _is_still(old, values, gains) else 0.0
             stood = as_many(before.stands)
@@ -161,7 +169,8 @@ def tracked(
                 told = believed(stood, stands, gains)
                 rate_rps = _arrivals(told, dt_s, count_ends=not stood[ENDS].doubtful)
                 gained.append(_told(told, stood, values))
-        after[sample.pod] = Track(sample.at, values, rate_rps, still_s or 0.0, () if stands == ALL_MOVE else stands)
+        stands = () if stands == ALL_MOVE else stands
+        after[sample.pod] = Track(sample.at, values, rate_rps, still_s or 0.0, stands, fallen)
     return after, Gains(*[sum(column) for column in zip(*gained, strict=True)]) if gained else _NOTHING
 
 
@@ -192,6 +201,18 @@ def frozen(tracks: dict[str, Track]) -> tuple[str, ...]:
             if stand.frozen:
                 found.append(f"{series} of {pod}")
     return tuple(sorted(found))
+
+
+def _fallen(before: Track, old: Row, values: Row, gains: Gain | None) -> tuple[bool, Fall | None]:
+    """Return whether a pod's counters leapt back from a fall, and the fall that they have still to make up for."""
+    fallen = before.fallen
+    if gains is None:
+        # Where they stood before the first of several falls: half of a pod may be missing, and then all of it.
+        return False, Fall(old if fallen is None else fallen.stood, values)
+    if fallen is None:
+        return False, None
+    back = back_from(fallen, old, values)
+    return back is Back.LEAPT, fallen if back is Back.NOT_YET else None
 
 
 def _is_still(before: Row, after: Row, gains: Gain) -> bool:
