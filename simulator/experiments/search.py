@@ -1,175 +1,189 @@
-"""The search for a policy's knobs on traffic, offline: what ``simulator tune`` runs.
+"""The search for a policy's settings on traffic, offline: what ``simulator tune`` runs.
 
 The traffic is cut in two by time. The search sees the first part alone; what it found is then run on the second, beside
 the policy as it was, so that the figure that is told is one that nobody has tuned for. Of the settings whose attainment
 reaches what the policy wants, the one with the fewest accelerator-hours is best; where none does, the one with the
-highest attainment.
+highest attainment. The policy as it is is tried first, as number 0: what is found is never worse than it on the first
+part, by this rule.
 
-Settings are proposed by Optuna (tree-structured Parzen estimator), a batch at a time, and each batch is evaluated on
-all cores and told in order. The sampler of a batch is seeded by the search's seed and the number of settings told
-before, so the same command finds the same policy on any number of cores, and one that was interrupted goes on as if it
-had not been.
+Numbers are tried in order, in batches that begin at multiples of ``BATCH``. What a batch holds is proposed by Optuna
+(tree-structured Parzen estimator) from a sampler that is seeded by the search's seed and the batch's number, and is
+told of the whole batches before it and of nothing else. So number n is the same setting however many cores there are,
+however many settings are asked for, and wherever a search was stopped and gone on with: within a batch too, as what
+was tried of it is not tried again, and the rest of it is the same proposals.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import optuna
 from joblib import Parallel, delayed
 
-from autoscaler.core.policy import PolicySpec, ScalingPolicy
+from autoscaler.core import plan
 from simulator.baselines.peers import PEERS, Style
+from simulator.experiments.policy_settings import Settings, point_at, settings_at, space, tuned
 from simulator.experiments.sweep import Case, scenario_of
-from simulator.experiments.trial import run_trial
+from simulator.experiments.trial import opening_of, run_trial
+from simulator.traces import TraceError, traffic_of
 from simulator.traces.scaling import part_of
 
 BATCH = 8
 TRAIN_SHARE = 0.6
-Settings = Mapping[str, float]
+PART_LEAST_S = 120.0
+"""From the first to the last request of a part: of nothing at all, nothing is late."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What a setting came to, in the mean over the seeds: share of requests in time, and accelerator-hours."""
+    """What a setting came to in each seed, in the seeds' order: share of requests in time, and accelerator-hours.
 
-    attainment: float
-    hours: float
+    ``requests`` is how many were scored in all seeds together.
+    """
+
+    attainments: tuple[float, ...]
+    hours_by_seed: tuple[float, ...]
+    requests: int
+
+    @property
+    def attainment(self) -> float:
+        """The share of requests in time, in the mean over the seeds."""
+        return fmean(self.attainments)
+
+    @property
+    def hours(self) -> float:
+        """The accelerator-hours, in the mean over the seeds."""
+        return fmean(self.hours_by_seed)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the figures by name."""
+        return {
+            "attainment": self.attainment,
+            "accelerator_hours": self.hours,
+            "requests": self.requests,
+            "by_seed": {"attainment": list(self.attainments), "accelerator_hours": list(self.hours_by_seed)},
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """What was tried and what it came to on the part that is searched on. ``settings`` None: the policy as it is."""
+
+    settings: Settings | None
+    figures: Figures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """The best setting, with its figures on the part that was searched on."""
+    """The best of all that was tried, by its number; ``reached``: it reaches what the policy wants, in training."""
 
-    settings: Settings
-    train: Figures
+    number: int
+    best: Tried
     reached: bool
     tried: int
 
 
 def split(case: Case) -> tuple[Case, Case]:
-    """Return the case cut in two by time: what is searched on, and what is held out."""
+    """Return the case cut in two by time: what is searched on, and what is held out.
+
+    Raises:
+        TraceError: a part would have no request that is scored, or next to none.
+    """
     cut_s = TRAIN_SHARE * case.trace.span_s
     first, second = part_of(case.trace, 0.0, cut_s), part_of(case.trace, cut_s, None)
+    for part, called in ((first, f"first {TRAIN_SHARE:.0%}"), (second, f"last {1 - TRAIN_SHARE:.0%}")):
+        opening_s = opening_of([part.span_s])
+        scored = any((piece.arrival_s >= opening_s).any() for piece in traffic_of(part).pieces())
+        if part.span_s < PART_LEAST_S or not scored:
+            raise TraceError(
+                f"{case.trace.name}: in the {called} of its time requests come for {part.span_s:.0f} s alone;"
+                f" a search needs {PART_LEAST_S:.0f} s of them there: give more traffic, or another part of it"
+                " (simulator trace slice)"
+            )
     later = None if case.faults is None else case.faults.after(cut_s)
     return replace(case, trace=first), replace(case, trace=second, faults=later)
 
 
-def tuned(policy: ScalingPolicy, settings: Settings) -> ScalingPolicy:
-    """Return the policy with these settings: its quantile, its hold in seconds, and its least pre-warm pool."""
-    spec = policy.spec
-    prewarm = spec.prewarm.model_copy(
-        update={"quantile": round(settings["prewarm.quantile"], 4), "min": int(settings["prewarm.min"])}
-    )
-    hold_s = round(settings["scaleDown.stabilizationSeconds"])
-    down = spec.scale_down.model_copy(update={"stabilization_seconds": float(hold_s)})
-    return policy.model_copy(update={"spec": spec.model_copy(update={"prewarm": prewarm, "scale_down": down})})
-
-
-def proposed(trial: optuna.trial.Trial, spec: PolicySpec, coldstart_s: float) -> Settings:
-    """Return what the sampler proposes: a quantile on the scale of ln(1 − q), a hold of 0 to 6 cold starts, a pool."""
-    late = trial.suggest_float("1 - prewarm.quantile", 0.005, 0.5, log=True)
-    most = min(4, spec.replicas.max if spec.prewarm.max is None else spec.prewarm.max)
-    return {
-        "prewarm.quantile": 1 - late,
-        "scaleDown.stabilizationSeconds": trial.suggest_float("hold_s", 0.0, 6 * coldstart_s),
-        "prewarm.min": float(trial.suggest_int("prewarm.min", 0, most)),
-    }
-
-
 def search(
-    study: optuna.Study,
-    case: Case,
-    *,
-    trials: int,
-    seeds: Sequence[int],
-    seed: int,
-    jobs: int,
-    on_batch: Callable[[int, Found], object] = lambda _tried, _best: None,
-) -> Found:
-    """Propose and evaluate until the study holds ``trials`` settings; return the best of all.
+    case: Case, known: Sequence[Tried], *, trials: int, seeds: Sequence[int], seed: int, jobs: int
+) -> Iterator[Tried]:
+    """Yield what is tried after all that is ``known``, as soon as it was, until there are ``trials`` in all."""
+    tried = list(known)
+    while len(tried) < trials:
+        begun = len(tried) - len(tried) % BATCH
+        batch = proposals(case, tried[:begun], seed=seed)
+        rest = batch[len(tried) - begun : trials - begun]
+        for settings, figures in zip(rest, evaluated(case, rest, seeds, jobs=jobs), strict=True):
+            tried.append(Tried(settings=settings, figures=figures))
+            yield tried[-1]
 
-    ``on_batch`` hears after each batch how many are told, and the best so far. What is told to the study stays there.
 
-    Raises:
-        ValueError: no setting was ever evaluated.
+def proposals(case: Case, whole_batches: Sequence[Tried], *, seed: int) -> list[Settings | None]:
+    """Return the batch that follows on whole batches: it follows from them and from the seed alone.
+
+    The study is made anew for each batch, as a sampler that has proposed before, or knows of a proposal that was
+    never told, proposes otherwise.
     """
+    searched = space(case.policy.spec, case.coldstart_s)
+    study = optuna.create_study(sampler=_sampler(seed, len(whole_batches) // BATCH))
+    study.add_trials(_told(case, each) for each in whole_batches)
+    first: list[Settings | None] = [] if whole_batches else [None]
+    asked = [study.ask(dict(searched)) for _ in range(BATCH - len(first))]
+    return [*first, *(settings_at(each.params) for each in asked)]
+
+
+def _sampler(seed: int, batch: int) -> optuna.samplers.TPESampler:
+    return optuna.samplers.TPESampler(seed=int(np.random.SeedSequence((seed, batch)).generate_state(1)[0]))
+
+
+def _told(case: Case, tried: Tried) -> optuna.trial.FrozenTrial:
+    """Return what the sampler is told of a setting: its cost, and by how much it falls short of what is wanted."""
     spec = case.policy.spec
-    _forget_interrupted(study)
-    while (told := _told(study)) < trials:
-        study.sampler = optuna.samplers.TPESampler(seed=seed + told, constant_liar=True)
-        asked = [study.ask() for _ in range(min(BATCH, trials - told))]
-        settings = [proposed(each, spec, case.coldstart_s) for each in asked]
-        results = evaluated(case, settings, seeds, jobs=jobs)
-        for each, chosen, figures in zip(asked, settings, results, strict=True):
-            each.set_user_attr("settings", dict(chosen))
-            each.set_user_attr("attainment", figures.attainment)
-            each.set_user_attr("shortfall", spec.objectives.ttft_attainment - figures.attainment)
-            each.set_constraint("shortfall", spec.objectives.ttft_attainment - figures.attainment)
-            study.tell(each, figures.hours)
-        on_batch(_told(study), best(study))
-    return best(study)
+    return optuna.trial.create_trial(
+        value=tried.figures.hours,
+        params=point_at(tried.settings, spec, case.coldstart_s),
+        distributions=dict(space(spec, case.coldstart_s)),
+        constraints={"shortfall": spec.objectives.ttft_attainment - tried.figures.attainment},
+    )
 
 
-def _forget_interrupted(study: optuna.Study) -> None:
-    """Drop what was proposed and never evaluated: the sampler would keep away from it, and find another policy."""
-    for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
-        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+def evaluated(case: Case, settings: Sequence[Settings | None], seeds: Sequence[int], *, jobs: int) -> Iterator[Figures]:
+    """Yield the figures of each setting, in their order, each as soon as all its seeds have run."""
+    tasks = [(replace(case, policy=tuned(case.policy, each)), seed) for each in settings for seed in seeds]
+    ran = Parallel(n_jobs=jobs, return_as="generator")(delayed(_run)(task, seed) for task, seed in tasks)
+    while of_one := tuple(islice(ran, len(seeds))):
+        yield Figures(
+            attainments=tuple(attainment for attainment, _, _ in of_one),
+            hours_by_seed=tuple(hours for _, hours, _ in of_one),
+            requests=sum(requests for _, _, requests in of_one),
+        )
 
 
-def evaluated(case: Case, settings: Sequence[Settings], seeds: Sequence[int], *, jobs: int) -> list[Figures]:
-    """Return the figures of each setting, in the mean over the seeds."""
-    tasks = [(tuned(case.policy, each), seed) for each in settings for seed in seeds]
-    ran = Parallel(n_jobs=jobs)(delayed(_run)(replace(case, policy=policy), seed) for policy, seed in tasks)
-    return [_mean(ran[i : i + len(seeds)]) for i in range(0, len(ran), len(seeds))]
-
-
-def as_it_is(case: Case, seeds: Sequence[int], *, jobs: int) -> Figures:
-    """Return the figures of the case's own policy, in the mean over the seeds."""
-    return _mean(Parallel(n_jobs=jobs)(delayed(_run)(case, seed) for seed in seeds))
-
-
-def best(study: optuna.Study) -> Found:
+def best(tried: Sequence[Tried], wanted: float) -> Found:
     """Return the cheapest setting that reaches what is wanted; where none does, the one with the highest attainment.
 
+    Of equals it is the one that was tried first.
+
     Raises:
-        ValueError: none was evaluated.
+        ValueError: none was tried.
     """
-    done = [trial for trial in study.trials if trial.state is optuna.trial.TrialState.COMPLETE]
-    if not done:
-        raise ValueError("no setting was evaluated")
-    reaching = [trial for trial in done if trial.user_attrs["shortfall"] <= 0]
-    chosen = min(reaching, key=_cost) if reaching else min(done, key=lambda trial: (_late(trial), *_cost(trial)))
-    figures = Figures(attainment=chosen.user_attrs["attainment"], hours=_cost(chosen)[0])
-    return Found(settings=chosen.user_attrs["settings"], train=figures, reached=bool(reaching), tried=len(done))
+    if not tried:
+        raise ValueError("no setting was tried")
+    numbers = range(len(tried))
+    reaching = [number for number in numbers if tried[number].figures.attainment >= wanted]
+    if reaching:
+        number = min(reaching, key=lambda each: tried[each].figures.hours)
+    else:
+        number = min(numbers, key=lambda each: (-tried[each].figures.attainment, tried[each].figures.hours))
+    return Found(number=number, best=tried[number], reached=bool(reaching), tried=len(tried))
 
 
-def _cost(trial: optuna.trial.FrozenTrial) -> tuple[float, int]:
-    return (float("inf") if trial.value is None else trial.value, trial.number)
-
-
-def _late(trial: optuna.trial.FrozenTrial) -> float:
-    return 1.0 - float(trial.user_attrs["attainment"])
-
-
-def _told(study: optuna.Study) -> int:
-    return sum(trial.state is optuna.trial.TrialState.COMPLETE for trial in study.trials)
-
-
-def _run(case: Case, seed: int) -> tuple[float, float]:
-    """Run the case's policy in one seed: attainment and accelerator-hours. In a process of its own."""
+def _run(case: Case, seed: int) -> tuple[float, float, int]:
+    """Run the case's policy in one seed: attainment, accelerator-hours, requests. In a process of its own."""
     scenario, spec = scenario_of(case, seed), case.policy.spec
-    quantile = 0.9 if spec.prewarm.quantile is None else spec.prewarm.quantile
-    contender = PEERS["ours"].contender(scenario, spec, quantile, Style.DEFAULT)
+    contender = PEERS["ours"].contender(scenario, spec, plan.quantile(spec), Style.DEFAULT)
     result = run_trial(scenario, contender, case.promise)
-    return result.outcomes.attainment, result.accelerator_hours
-
-
-def _mean(ran: Sequence[tuple[float, float]]) -> Figures:
-    return Figures(attainment=fmean(one for one, _ in ran), hours=fmean(hours for _, hours in ran))
-
-
-def as_json(figures: Figures) -> dict[str, Any]:
-    """Return the figures by name."""
-    return {"attainment": figures.attainment, "accelerator_hours": figures.hours}
+    return result.outcomes.attainment, result.accelerator_hours, result.outcomes.requests

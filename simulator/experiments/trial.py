@@ -26,6 +26,11 @@ OPENING_S = 300.0
 """The opening, in which every contender meets the traffic for the first time, is served and not scored."""
 
 
+def opening_of(spans_s: Sequence[float], opening_s: float = OPENING_S) -> float:
+    """Return the seconds that are not scored of traces as long as these: no more than half of the shortest."""
+    return min(opening_s, min(spans_s) / 2)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """What a trial came to. ``moves`` are writes of another target; ``coldstarts`` came to their first Ready.
@@ -100,7 +105,7 @@ def run_beside(
     parts: Sequence[Part], *, opening_s: float = OPENING_S, on_share: Callable[[float], object] = lambda _: None
 ) -> list[Result]:
     """Run several models beside one another, each with traffic of its own, on the nodes of the first's cluster."""
-    opening_s = min(opening_s, min(part.scenario.trace.span_s for part in parts) / 2)
+    opening_s = opening_of([part.scenario.trace.span_s for part in parts], opening_s)
     tallies = [RequestTally(part.promise, since_s=opening_s) for part in parts]
     worlds: list[SimulatedWorld] = []
     for part, tally in zip(parts, tallies, strict=True):
@@ -127,7 +132,7 @@ def run_roles(
 
     They are held against the promise of ``prefill``, from the arrival at its gateway on.
     """
-    opening_s = min(opening_s, prefill.scenario.trace.span_s / 2)
+    opening_s = opening_of([prefill.scenario.trace.span_s], opening_s)
     tally = RequestTally(prefill.promise, since_s=opening_s)
     handover = Handover(transfer, tally.add)
     sender = SimulatedWorld(prefill.scenario, sends=handover)

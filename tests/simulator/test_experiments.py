@@ -1,11 +1,10 @@
-"""Run, report, compare and tune, as users call them: the same bytes for the same seed, and nothing is overwritten."""
+"""Run, report and compare, as users call them: the same bytes for the same seed, and nothing is overwritten."""
 
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -14,7 +13,6 @@ from autoscaler.journal import OutcomeStatus
 from simulator import journalfile
 from simulator.baselines.peers import PEERS, Style
 from simulator.cli import main
-from simulator.experiments import search
 from simulator.experiments.outcomes import Promise
 from simulator.experiments.sweep import Case, evaluator, swept
 from simulator.pages import run_report
@@ -190,59 +188,3 @@ def test_one_core_and_two_give_the_same() -> None:
     )  # fmt: skip
     alone, together = (evaluator(case, "ours", Style.DEFAULT, (1, 2), jobs=jobs)((0.9,)) for jobs in (1, 2))
     assert alone == together
-
-
-def test_an_interrupted_search_goes_on_as_if_it_had_not_been(inputs: Path) -> None:
-    """Sixteen settings at once, or eight and then eight more on another number of cores: the same policy is found."""
-    common = ("tune", inputs / "mine.yaml", "--trace", inputs / "mine.csv", "--seeds", "1")
-    assert call(*common, "--trials", "16", "--jobs", "2", "--out", inputs / "whole").exit_code == 0
-    assert call(*common, "--trials", "8", "--jobs", "1", "--out", inputs / "parts").exit_code == 0
-    again = call(*common, "--trials", "16", "--jobs", "1", "--resume", "--out", inputs / "parts")
-    assert again.exit_code == 0, again.stderr
-    for name in ("policy.yaml", "evidence.json"):
-        assert (inputs / "whole" / name).read_bytes() == (inputs / "parts" / name).read_bytes()
-    evidence = json.loads((inputs / "whole" / "evidence.json").read_text())
-    assert evidence["tried"] == 16
-    assert set(evidence["after"]) == {"train", "test"}
-
-
-@pytest.mark.timeout(300)
-def test_a_search_that_was_interrupted_finds_what_one_that_was_not_finds(
-    inputs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Interrupted while its second batch runs, and gone on with: the same policy and the same evidence, to the byte."""
-    given = (
-        "tune",
-        inputs / "mine.yaml",
-        "--trace",
-        inputs / "mine.csv",
-        "--seeds",
-        "1",
-        "--trials",
-        "20",
-        "--jobs",
-        "1",
-    )
-    assert call(*given, "--out", inputs / "unbroken").exit_code == 0
-    evaluated, batches = search.evaluated, iter((True, False))
-
-    def interrupted(*these: Any, **options: Any) -> Any:
-        if len(these[1]) == search.BATCH and not next(batches):
-            raise KeyboardInterrupt
-        return evaluated(*these, **options)
-
-    monkeypatch.setattr(search, "evaluated", interrupted)
-    call(*given, "--out", inputs / "gone-on")
-    monkeypatch.setattr(search, "evaluated", evaluated)
-    assert json.loads((inputs / "gone-on" / "evidence.json").read_text())["tried"] == search.BATCH
-    assert call(*given, "--resume", "--out", inputs / "gone-on").exit_code == 0
-    for name in ("policy.yaml", "evidence.json"):
-        assert (inputs / "gone-on" / name).read_bytes() == (inputs / "unbroken" / name).read_bytes()
-
-
-def test_a_search_is_resumed_for_the_same_task_alone(inputs: Path) -> None:
-    """Settings that were tried on other input say nothing here; and what is no search cannot be gone on with."""
-    tune = ("tune", inputs / "mine.yaml", "--trace", inputs / "mine.csv", "--seeds", "1")
-    assert call(*tune, "--trials", "1", "--out", inputs / "short").exit_code == 0
-    assert "on other input" in call(*tune, "--resume", "--cold-start", "60", "--out", inputs / "short").stderr
-    assert "holds no search to resume" in call(*tune, "--resume", "--out", inputs / "one").stderr
