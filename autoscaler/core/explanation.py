@@ -38,7 +38,7 @@ def conditions(seen: Seen) -> tuple[Condition, ...]:
         message = f"{seen.fleet.lapsed} replicas were ready and are not any more: look at their readiness probes"
         found.append(Condition(name="ReadinessLapsed", message=message))
     if starts.failing(seen.memory.guard.starts):
-        message = "most starts of the last hour hang and none came since: a backlog orders nothing meanwhile"
+        message = "most starts of late hang, and none came since: a backlog orders nothing meanwhile"
         found.append(Condition(name="StartsFailing", message=message))
     if seen.estimate.p50_s > guard.LONGEST_WAIT_S or seen.estimate.p75_s > guard.LONGEST_WAIT_S:
         message = f"a cold start of {seen.estimate.p75_s:.0f} s is beyond 20 minutes; the horizon is clamped there"
