@@ -12,7 +12,7 @@ otherwise, and an hour into a crash loop of every start a backlog would order an
 """
 
 from dataclasses import dataclass, replace
-from math import inf
+from math import isfinite
 
 from autoscaler.core.signals import Replica, ReplicaState, Signals
 
@@ -58,8 +58,8 @@ def ended(starts: tuple[Start, ...], signals: Signals, stuck: tuple[Replica, ...
     seen += [(replica, False) for replica in hanging]
     for replica, came in seen:
         old = known.get(replica.uid)
-        lately = since < replica.ordered_at < inf
-        if (lately or (not came and replica.ordered_at < inf)) and (old is None or old.came != came):
+        told = isfinite(replica.ordered_at) and (not came or replica.ordered_at > since)
+        if told and (old is None or old.came != came):
             known[replica.uid] = Start(uid=replica.uid, ordered_at=replica.ordered_at, came=came)
     after = tuple(known.values())
     return starts if after == starts else after
