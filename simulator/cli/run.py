@@ -34,9 +34,7 @@ from simulator.cli.options import case_options, take_case
     "--kv-gigabytes-per-second",
     "kv_gigabytes_per_s",
     type=click.FloatRange(min=0, min_open=True),
-    default=25.0,
-    show_default=True,
-    help="With --decode: how fast a prompt's KV cache travels; 25 is a link of 200 Gb/s.",
+    help="With --decode: how fast a prompt's KV cache travels; 25, a link of 200 Gb/s, by default.",
 )
 @case_options
 @click.option(

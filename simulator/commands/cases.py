@@ -45,6 +45,11 @@ def case_of(policy: Path, trace: str, options: CaseOptions) -> Case:
     for path in (policy, options.cluster, options.faults):
         inputs.refuse_pipe(path)
     found = inputs.read_policy(policy)
+    if options.joint and found.spec.objectives.itl_seconds is None:
+        raise click.ClickException(
+            f"{policy}: --joint counts an objective per output token, and the policy has none;"
+            " add spec.objectives.itlSeconds, or leave --joint out"
+        )
     with inputs.told_errors():
         nodes = None if options.cluster is None else clusterfile.read(options.cluster)
     requests = inputs.read_requests(trace, options.reading)

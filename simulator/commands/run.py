@@ -34,6 +34,8 @@ from simulator.nodes import placedstarts
 from simulator.pages import run_report, run_tables
 from simulator.run import Contender, Scenario
 
+KV_GIGABYTES_PER_S = 25.0
+"""A link of 200 Gb/s."""
 JOURNAL, FACTS, POLICY = "journal.jsonl.gz", "run.json", "policy.yaml"
 CLUSTER, FAULTS, STARTS = "cluster.yaml", "faults.yaml", "starts.csv"
 
@@ -49,7 +51,7 @@ class Options:
     seed: int
     beside: tuple[tuple[Path, str], ...] = ()
     decode: Path | None = None
-    kv_gigabytes_per_s: float = 25.0
+    kv_gigabytes_per_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +103,12 @@ def run(policy: Path, trace: str, out: Path, options: Options) -> None:
 def _pools(policy: Path, trace: str, options: Options) -> tuple[Pool, ...]:
     if options.decode is not None and options.beside:
         raise click.ClickException("--decode and --beside do not go together; leave one of them out")
-    case = case_of(policy, trace, options.case)
+    if options.kv_gigabytes_per_s is not None and options.decode is None:
+        raise click.ClickException(
+            "--kv-gigabytes-per-second is the link to a decode pool; give --decode, or leave it out"
+        )
+    # Of a model in two roles the decode policy has the objective per output token.
+    case = case_of(policy, trace, replace(options.case, joint=options.case.joint and options.decode is None))
     if options.decode is not None:
         decode = case_of(options.decode, trace, options.case)
         _refuse_same_names((case, decode))
@@ -176,7 +183,7 @@ def _run(
 ) -> list[Result]:
     if options.decode is None:
         return run_beside(parts, on_share=on_share)
-    transfer = transfer_of(pools[0].case.policy.spec, options.kv_gigabytes_per_s)
+    transfer = transfer_of(pools[0].case.policy.spec, options.kv_gigabytes_per_s or KV_GIGABYTES_PER_S)
     return run_roles(parts[0], parts[1], transfer, on_share=on_share)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from simulator.baselines.peers import PEERS, Style
 from simulator.experiments.frontier import Cost, staircase
@@ -26,6 +27,7 @@ _LEGEND = (
     "every setting that was tried is a point, the best are joined; dotted: as its project ships it,"
     " solid: as an expert sets it, dashed: bounds"
 )
+_READING = "≤: even the cheapest setting that was tried reaches more; knob: the cheapest setting for 99 %"
 _LOWEST = 0.5
 """The attainment at which the picture begins."""
 _LATE_LEAST = 1e-5  # Nothing late at all is drawn here.
@@ -51,7 +53,7 @@ def table(case: Case, rows: Sequence[Row], *, seeds: int) -> Group:
     drawn.add_column("knob", justify="right", no_wrap=True)
     for row in rows:
         drawn.add_row(name(row), *(told(row.cost(wanted)) for wanted in WANTED), _setting(row))
-    return titled(title, drawn)
+    return Group(titled(title, drawn), Text(_READING, style="dim"))
 
 
 def name(row: Row) -> str:

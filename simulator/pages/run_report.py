@@ -34,7 +34,7 @@ table { border-collapse: collapse; margin: .4em 1.5em .8em 0; }
 td, th { padding: .15em .8em .15em 0; text-align: left; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; } th { color: #566573; font-weight: 600; }
 #why { background: #f4f8fb; border-left: 4px solid #0b5fa5; padding: 1em; }
-#why .tables { display: flex; flex-wrap: wrap; } .dim { color: #566573; }
+#why .tables { display: flex; flex-wrap: wrap; align-items: flex-start; } .dim { color: #566573; }
 </style></head><body>
 <h1>$title</h1>
 $facts
@@ -48,14 +48,19 @@ const plot = document.getElementById("run");
 const text = value => { const span = document.createElement("span"); span.textContent = value; return span.innerHTML; };
 const row = ([name, value]) => `<tr><td>$${text(name)}</td><td class="number">$${text(value)}</td></tr>`;
 const rows = pairs => pairs.map(row).join("");
+const parts = (pairs, many) => Array.from({length: many}, (_, part) => {
+  const size = Math.ceil(pairs.length / many);
+  return pairs.slice(part * size, (part + 1) * size);
+});
+const table = (name, value, pairs) => `<table><tr><th>$${name}</th><th>$${value}</th></tr>$${rows(pairs)}</table>`;
 plot.on("plotly_click", event => {
   const index = event.points.map(point => point.customdata).find(value => Number.isInteger(value));
   if (index === undefined) return;
   const d = decisions[index];
-  document.getElementById("why").innerHTML = `<h3>$${text(d.head)}</h3><p>$${text(d.detail)}</p><div class="tables">` +
-    `<table><tr><th>candidate</th><th>replicas</th></tr>$${rows(d.terms)}</table>` +
-    `<table><tr><th>number</th><th>value</th></tr>$${rows(d.numbers)}</table></div>` +
-    d.conditions.map(condition => `<p><b>$${text(condition[0])}</b>: $${text(condition[1])}</p>`).join("");
+  document.getElementById("why").innerHTML = `<h3>$${text(d.head)}</h3><p>$${text(d.detail)}</p>` +
+    d.conditions.map(condition => `<p><b>$${text(condition[0])}</b>: $${text(condition[1])}</p>`).join("") +
+    `<div class="tables">$${table("candidate", "replicas", d.terms)}` +
+    `$${parts(d.numbers, 3).map(pairs => table("number", "value", pairs)).join("")}</div>`;
 });
 </script></body></html>
 """)

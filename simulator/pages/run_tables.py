@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from rich.console import Group
 from rich.table import Table
 
 from autoscaler.footprint.ledger import AcceleratorState, apportion
@@ -14,13 +15,13 @@ from simulator.experiments.trial import Result
 from simulator.faults.victims import Befallen
 from simulator.nodes import placedstarts
 from simulator.nodes.placedstarts import PlacedStart
-from simulator.pages.tables import counted, dollars, seconds
+from simulator.pages.tables import counted, dollars, seconds, titled
 
 MISSED_MOST = 20
 """Lines on faults that found nobody: what comes by chance in a run of weeks would fill pages."""
 
 
-def tables(result: Result, journal: Path, case: Case, *, role: str | None = None) -> Iterator[Table]:
+def tables(result: Result, journal: Path, case: Case, *, role: str | None = None) -> Iterator[Group]:
     """Yield what a run came to: the requests, the cost, accelerator-seconds by state, and the starts on nodes.
 
     Of a model in two roles the requests are told once, with the first of them.
@@ -28,7 +29,7 @@ def tables(result: Result, journal: Path, case: Case, *, role: str | None = None
     found = result.outcomes
     part = "" if role is None else f", {role}"
     title = f"{result.contender}{part}: {case.trace.name}"
-    facts = Table(title=title, title_justify="left", box=None, show_header=False)
+    facts = Table(box=None, show_header=False)
     facts.add_column(style="dim")
     facts.add_column()
     for label, value in (
@@ -40,18 +41,18 @@ def tables(result: Result, journal: Path, case: Case, *, role: str | None = None
         ("changes of the target", str(result.moves)),
     ):  # fmt: skip
         facts.add_row(label, value)
-    yield facts
+    yield titled(title, facts)
     ledger = journal_report(journalfile.read(journal), case.policy.spec, case.price_usd_per_hour).ledger
     # No signal tells of a replica that sleeps, so what it holds is not in the journal; the nodes know it.
     asleep_ms = round(result.paid.asleep_accelerator_hours * 3_600_000) if result.paid else 0
     held_ms = {**ledger.ms, AcceleratorState.ASLEEP: asleep_ms} if asleep_ms else ledger.ms
-    footprint = Table(title="accelerator-seconds by state, from the journal", title_justify="left", box=None)
+    footprint = Table(box=None)
     parts = apportion(list(held_ms.values()), 1000)
     for state in held_ms:
         footprint.add_column(state.value, justify="right")
     footprint.add_column("held", justify="right")
     footprint.add_row(*map(str, parts), str(sum(parts)))
-    yield footprint
+    yield titled("accelerator-seconds by state, from the journal", footprint)
     if result.starts:
         yield _starts(result.starts)
 
@@ -60,7 +61,7 @@ def _requests(found: Outcomes) -> Iterator[tuple[str, str]]:
     yield from (
         ("requests scored", f"{found.requests:,} ({_not_served(found)})"),
         ("in time", f"{found.attainment:.3%} (first token alone {found.ttft_attainment:.3%})"),
-        ("TTFT p50, p95, p99", ", ".join(seconds(v) for v in (found.ttft_p50_s, found.ttft_p95_s, found.ttft_p99_s))),
+        ("TTFT p50, p95, p99", ", ".join(map(_seconds, (found.ttft_p50_s, found.ttft_p95_s, found.ttft_p99_s)))),
         ("TPOT p50, p95, p99", ", ".join(map(_milliseconds, (found.tpot_p50_s, found.tpot_p95_s, found.tpot_p99_s)))),
     )
 
@@ -73,8 +74,8 @@ def missed(befallen: Iterable[Befallen]) -> Iterator[str]:
         yield f"found nobody: {len(lines) - MISSED_MOST:,} more; run.json names all"
 
 
-def _starts(starts: Iterable[PlacedStart]) -> Table:
-    table = Table(title="starts on nodes", title_justify="left", box=None)
+def _starts(starts: Iterable[PlacedStart]) -> Group:
+    table = Table(box=None)
     for name in ("room", "image", "weights from"):
         table.add_column(name)
     for name in ("starts", "median s", "longest s"):
@@ -82,7 +83,7 @@ def _starts(starts: Iterable[PlacedStart]) -> Table:
     for way in placedstarts.ways(starts):
         counts = (f"{way.starts:,}", f"{way.median_s:.1f}", f"{way.longest_s:.1f}")
         table.add_row(way.room, way.image or "-", way.weights or "-", *counts)
-    return table
+    return titled("starts on nodes", table)
 
 
 def _paid(result: Result) -> Iterator[tuple[str, str]]:
@@ -101,6 +102,10 @@ def _paid(result: Result) -> Iterator[tuple[str, str]]:
 def _not_served(found: Outcomes) -> str:
     lost = f", {found.lost:,} lost in crashes" if found.lost else ""
     return f"{found.refused:,} refused{lost}, {found.unfinished:,} unfinished"
+
+
+def _seconds(value_s: float | None) -> str:
+    return "unknown" if value_s is None else f"{seconds(value_s)} s"
 
 
 def _milliseconds(value_s: float | None) -> str:

@@ -127,6 +127,8 @@ def test_several_pools_give_the_same_bytes_again(inputs: Path) -> None:
         (("--beside", "decode.yaml", "mine.csv"), "--beside needs nodes that the models share; give them by --cluster"),
         (("--decode", "prefill.yaml"), "two policies are called prompts; give each its own metadata.name"),
         (("--decode", "none.yaml"), "none.yaml"),
+        (("--kv-gigabytes-per-second=5",), "is the link to a decode pool; give --decode, or leave it out"),
+        (("--joint",), "the policy has none; add spec.objectives.itlSeconds, or leave --joint out"),
         (
             ("--decode", "decode.yaml", "--beside", "decode.yaml", "mine.csv"),
             "--decode and --beside do not go together; leave one of them out",
