@@ -143,7 +143,7 @@ def _facts(frame: Frame, tokens: FirstTokens) -> dict[str, str]:
     arrival_rps = decision.numbers.get("arrival_rps")
     return {
         "time": str(timedelta(seconds=int(entry.at - EPOCH_AT))),
-        "arrivals": "unknown" if arrival_rps is None else f"{arrival_rps:.1f} requests/s",
+        "taken": "unknown" if arrival_rps is None else f"{arrival_rps:.1f} requests/s",
         "waiting": f"{sum(sample.waiting or 0.0 for sample in samples):.0f} requests",
         "batch fill": _fill(samples, slots),
         "KV cache": _mean(sample.kv_ratio for sample in samples),

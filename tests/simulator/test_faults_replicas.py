@@ -17,6 +17,7 @@ from autoscaler.journal import Entry
 from simulator.baselines.peers import PEERS, Style
 from simulator.engine.records import RequestStatus
 from simulator.faults.replicas import backoff_s
+from simulator.faults.victims import REPLICAS, pod_name
 from simulator.nodes.modelled_cluster import ModelledCluster
 from simulator.nodes.node import NodeGroup
 from simulator.pages.run_report import figure
@@ -246,6 +247,9 @@ def test_whatever_goes_wrong_a_decision_is_made_and_no_request_is_miscounted(
     ))  # fmt: skip
     in_engines = int(snapshot.running.sum() + snapshot.waiting.sum())
     assert snapshot.arrived_total == len(table) == ended + in_engines + snapshot.held
+    pods = {pod_name(int(number)) for number in world.cluster.history()["id"]}
+    named = [one for one in world.befallen() if one.of == REPLICAS]
+    assert all(set(one.names) <= pods for one in named), "a fault befalls none that never was"
     least, most = spec().replicas.min, spec().replicas.max
     assert all(entry.decision.target is None or least <= entry.decision.target <= most for entry in entries)
     assert as_bytes(entries_of(scenario)) == as_bytes(entries)

@@ -55,7 +55,7 @@ def test_nothing_is_cut_off_and_it_fits_a_terminal(width: int, upto: int) -> Non
 
 
 def test_it_shows_the_figures_of_the_newest_frame() -> None:
-    """Time, arrivals, queue, replicas, the last decision with its reason, and the others beside it."""
+    """Time, requests taken, queue, replicas, the last decision with its reason, and the others beside it."""
     frame = frames()[40]
     text = drawn(120, *frames()[:41])
     entry = frame.entries[0]
@@ -88,7 +88,7 @@ def test_without_a_terminal_each_model_says_a_line_every_five_minutes() -> None:
     assert [line.split(",")[0] for line in lines] == [
         f"{name}: time {time}" for time in ("0:01:00", "0:06:00", "0:11:00", "0:16:00") for name in ("chat", "code")
     ]
-    parts = ("arrivals", "waiting", "batch fill", "KV cache", "ready", "warming", "pre-warm", "so far", "decision")
+    parts = ("taken", "waiting", "batch fill", "KV cache", "ready", "warming", "pre-warm", "so far", "decision")
     assert all(part in lines[2] for part in parts)
     moment = next(frame for frame in frames() if "time 0:06:00" in lines[2] and frame.entries[0].at - EPOCH_AT == 360)
     assert f"because {moment.entries[0].decision.detail}" in lines[2]

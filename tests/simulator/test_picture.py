@@ -108,7 +108,7 @@ def test_axes_begin_at_nothing_and_mark_whole_replicas() -> None:
 
 
 def test_each_name_is_in_the_legend_once() -> None:
-    """Two models share one legend; ours, the others, arrivals and decisions are each in it."""
+    """Two models share one legend; ours, the others, requests taken and decisions are each in it."""
     drawn = picture.figure([column("chat"), column("code")], title="A test")
     names = [trace.name for trace in drawn.data if trace.showlegend]
     assert len(names) == len(set(names))
