@@ -5,6 +5,7 @@ import sqlite3
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,10 +18,10 @@ from autoscaler.core.decide import Memory, decide, initial
 from autoscaler.core.policy import PolicySpec
 from autoscaler.core.signals import Signals
 from autoscaler.journal import Entry, Outcome, OutcomeStatus, digest
-from autoscaler.recall import MEMORY_FRESH_S
+from autoscaler.recall import MEMORY_FRESH_S, carried
 from tests.adapters.journal_stories import BEGIN, hourly, spec, story
 from tests.adapters.kube_servers import Server, serving
-from tests.small_controller import controller
+from tests.small_controller import controller, policy
 
 SPEC = PolicySpec.model_validate(
     {
@@ -63,11 +64,67 @@ def test_only_a_fresh_memory_is_taken_up_whole(tmp_path: Path, age_s: float, all
     now = NOON + age_s
     found = book.recollect("p/chat")
     assert found is not None
-    recalled = book.taken_up(found, initial(SPEC))
+    recalled = book.taken_up(found, SPEC, initial(SPEC))
     assert (recalled == written.memory) is all_of_it
     assert len(recalled.coldstart.observations) == starts
     assert all_of_it or recalled.guard == initial(SPEC).guard
     book.close()
+
+
+def renamed(**changed: Any) -> PolicySpec:
+    """Return the policy with other parts."""
+    return PolicySpec.model_validate(SPEC.model_dump(by_alias=True) | changed)
+
+
+@pytest.mark.parametrize(
+    ("now", "demand", "starts"),
+    [
+        (renamed(replicas={"min": 2, "max": 9}), True, 3),
+        (renamed(targetRef={"name": "other"}), False, 3),
+        (renamed(targetRef={"name": "other"}, accelerator={"class": "B200"}), False, 0),
+        (renamed(model={"name": "other"}), False, 0),
+    ],
+    ids=["the same target", "another target", "another target on others", "another model"],
+)
+def test_a_policy_made_anew_for_another_target_does_not_begin_with_the_demand_of_the_old_one(
+    tmp_path: Path, now: PolicySpec, demand: bool, starts: int
+) -> None:
+    """A name once was enough: an idle target of 2 replicas went to 7 on what had been asked of the old one."""
+    book = Book(Store.open(str(tmp_path / "journal.db")), wall=lambda: NOON + 30)
+    written = replace(tick(NOON), memory=learnt(tick(NOON).memory))
+    book.append([written])
+    found = book.recollect("p/chat")
+    assert found is not None
+    for taken in (
+        book.taken_up(found, now, initial(now)),  # Deleted and made anew.
+        carried(learnt(written.memory), was=SPEC, now=now, first=initial(now)),  # Edited in place.
+    ):
+        assert (taken.guard == learnt(written.memory).guard) is demand
+        assert len(taken.coldstart.observations) == starts
+    book.close()
+
+
+def test_a_policy_that_is_edited_to_another_target_begins_anew() -> None:
+    """A new range of replicas keeps what was seen; a new target does not."""
+    body = policy(0)
+    target = {"targetRef": {"name": "other"}}
+
+    async def story(api: KubeApi) -> None:
+        fleet = controller(api, 0)._fleet
+        fleet.refresh([body])
+        driver = fleet.members[0].driver
+        assert driver is not None
+        driver.memory, _ = decide(driver.policy, driver.memory, Signals(at=NOON, spec_replicas=4))
+        seen = driver.memory
+        assert seen != initial(driver.policy)
+        for changed, kept in (({"replicas": {"min": 1, "max": 3}}, True), (target, False)):
+            fleet.refresh([body | {"spec": body["spec"] | changed}])
+            driver = fleet.members[0].driver
+            assert driver is not None
+            assert driver.memory.guard == (seen if kept else initial(driver.policy)).guard
+
+    with serving(Server) as api:
+        asyncio.run(story(api))
 
 
 def pragma(store: Store, text: str) -> int:
@@ -225,7 +282,7 @@ def test_without_a_store_nothing_is_kept(tmp_path: Path) -> None:
     book = Book(None)
     book.append([tick(NOON)])
     assert book.recollect("p/chat") == Recollection()
-    assert book.taken_up(Recollection(), initial(SPEC)) == initial(SPEC)
+    assert book.taken_up(Recollection(), SPEC, initial(SPEC)) == initial(SPEC)
 
 
 @pytest.mark.servers

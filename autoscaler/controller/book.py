@@ -17,10 +17,11 @@ from typing import TypeVar
 
 from autoscaler.adapters.store import Fault, Remembered, Retention, Store, StoreError, Tail, Tick
 from autoscaler.core.decide import Memory
+from autoscaler.core.policy import PolicySpec
 from autoscaler.core.signals import Replica
 from autoscaler.footprint.ledger import MS_PER_HOUR
 from autoscaler.footprint.states import LedgerMemory
-from autoscaler.recall import recalled
+from autoscaler.recall import carried, recalled
 
 R = TypeVar("R")
 
@@ -42,10 +43,14 @@ FULL = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recollection:
-    """What the store holds of a policy: its replicas as the newest entry has them, and its newest memory, if any."""
+    """What the store holds of a policy's name: replicas as the newest entry has them, and its newest memory, if any.
+
+    ``spec`` is the policy under which that memory came about, None where it is not known.
+    """
 
     replicas: tuple[Replica, ...] = ()
     newest: Remembered[Memory] | None = None
+    spec: PolicySpec | None = None
 
 
 class Book:
@@ -105,15 +110,14 @@ class Book:
         """Return what the store holds of a policy; None if it cannot be told now, which is not nothing."""
         if self._reader is None and self._reopen is None:
             return Recollection()
-        return self._read(
-            lambda store: Recollection(replicas=_replicas(store, policy), newest=store.newest_memory(policy, Memory))
-        )
+        return self._read(lambda store: _recollection(store, policy))
 
-    def taken_up(self, found: Recollection, first: Memory) -> Memory:
-        """Return what is taken up of a memory that was found (``autoscaler/recall.py``), else ``first``."""
+    def taken_up(self, found: Recollection, spec: PolicySpec, first: Memory) -> Memory:
+        """Return what a policy takes up of a memory that was found (``autoscaler/recall.py``), else ``first``."""
         if found.newest is None:
             return first
-        return recalled(found.newest.memory, age_s=self._wall() - found.newest.at, first=first)
+        newest = recalled(found.newest.memory, age_s=self._wall() - found.newest.at, first=first)
+        return newest if found.spec is None else carried(newest, was=found.spec, now=spec, first=first)
 
     def close(self) -> None:
         """Close the store. What still waits is gone with the process, and is told."""
@@ -202,6 +206,12 @@ class Book:
         elif self.trouble and not trouble:
             logger.info("journal and ledger are written again; %d entries were given up since the start", self.lost)
         self.trouble = trouble
+
+
+def _recollection(store: Store, policy: str) -> Recollection:
+    newest = store.newest_memory(policy, Memory)
+    spec = None if newest is None else store.spec(newest.policy_digest)
+    return Recollection(replicas=_replicas(store, policy), newest=newest, spec=spec)
 
 
 def _replicas(store: Store, policy: str) -> tuple[Replica, ...]:

@@ -17,6 +17,7 @@ from autoscaler.core.policy import GROUP, KIND, VERSION, PolicySpec, ScalingPoli
 from autoscaler.driver import Decider, Driver, Recorder
 from autoscaler.journal import Entry, digest
 from autoscaler.policywords import message
+from autoscaler.recall import carried
 from autoscaler.status import PolicyStatus, read_status
 
 KubeObject = Mapping[str, Any]
@@ -116,7 +117,9 @@ class Fleet:
         if member.world is None or member.world.target != target:
             member.world = self._making.world(member)
         member.world.mode = spec.mode
-        memory = member.driver.memory if member.driver else self._making.first(spec)
+        memory = self._making.first(spec)
+        if member.driver is not None:
+            memory = carried(member.driver.memory, was=member.driver.policy, now=spec, first=memory)
         member.driver = Driver(
             name=member.key,
             digest=digest(spec),

@@ -207,7 +207,7 @@ class Controller:
         assert member.driver is not None
         for replica in found.replicas:
             self.feed.history.recall(replica.uid, Firsts(started_at=replica.started_at, ready_at=replica.ready_at))
-        member.driver.memory = self._book.taken_up(found, member.driver.memory)
+        member.driver.memory = self._book.taken_up(found, member.driver.policy, member.driver.memory)
 
     def _world(self, member: Member) -> ClusterWorld:
         target = target_of(member.body)
