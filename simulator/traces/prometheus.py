@@ -37,6 +37,7 @@ _SCRAPER_LABELS = ("job", "service", "endpoint", "prometheus", "prometheus_repli
 """A pod behind two Services, or two Prometheus servers, tell the same thing twice; these labels differ then."""
 _MOST_STEPS = 10_000
 """Prometheus answers 11,000 points of a series at most."""
+MAX_RANGE_BYTES = 64 * 1024 * 1024  # Six hours of all pods in one answer, read one after the other.
 _CHUNK_S = 6 * 3600.0
 
 Row = tuple[Mapping[str, str], Samples]
@@ -100,7 +101,9 @@ def asked_rows(
     end_at = math.floor(time.time())
     part_s = min(_CHUNK_S, _MOST_STEPS * step_s)
     try:
-        endpoint = Endpoint(name=url, url=url, bearer_token_file=token_file, timeout_s=60.0)
+        endpoint = Endpoint(
+            name=url, url=url, bearer_token_file=token_file, timeout_s=60.0, max_body_bytes=MAX_RANGE_BYTES
+        )
         with closing(PrometheusClient(endpoint)) as client:
             start_at = end_at - since_s
             while start_at < end_at:
