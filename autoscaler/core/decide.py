@@ -36,6 +36,7 @@ from autoscaler.core.signals import Signals
 __all__ = ["Memory", "decide", "initial"]
 
 REPLACED_SHARE = 0.2
+_BLIND = frozenset({Why.BLIND, Why.FAIL_SAFE})
 
 
 def initial(spec: PolicySpec) -> Memory:
@@ -102,6 +103,8 @@ def _judge(seen: Seen, planned: Plan | None, want_down: int | None) -> Judgement
         assert want_down is not None
         verdict = _move(situation, planned, want_down, extra, (least, most))
         found += _exhausted(situation, seen.fleet, planned, verdict)
+    elif planned is not None:
+        verdict = _raised(situation, planned, verdict)
     return Judgement(
         verdict=bounded(verdict, least, most),
         conditions=found,
@@ -110,6 +113,21 @@ def _judge(seen: Seen, planned: Plan | None, want_down: int | None) -> Judgement
         extra=extra,
         want_down=want_down,
     )
+
+
+def _raised(situation: Situation, planned: Plan, verdict: Verdict) -> Verdict:
+    """Return what stands while nobody tells demand, raised to what clears a gateway's queue.
+
+    What a gateway holds while no engine gives a sample is evidence that more is needed, on the means that were learnt;
+    that it holds nothing is no evidence that less is.
+    """
+    observed = situation.observed
+    if verdict.why not in _BLIND or planned.why is not Why.BACKLOG or observed.reporting > 0 or not observed.held:
+        return verdict
+    if planned.want <= (verdict.target or 0):
+        return verdict
+    detail = f"no engine gives a sample and a gateway holds {observed.held:.0f} requests: {planned.want} wanted"
+    return Verdict(target=planned.want, why=Why.BACKLOG, detail=detail)
 
 
 def _replacements(fleet: Fleet, want: int, want_down: int) -> int:

@@ -63,12 +63,13 @@ class DemandMemory:
     ever told what waits in it. ``untold`` and ``contradiction`` are those of the newest interval. ``untold_prompts``
     and ``untold_outputs`` stay until such tokens are told again, or nobody asks any more; ``asked_at`` is the newest
     sample at which somebody did, ``counted_at`` at which a request was counted to begin or to end. ``sightings`` are
-    those of concurrency mode.
+    those of concurrency mode. ``held`` is what a gateway held at ``held_at``, at ``newest_at`` where that is ``None``.
     """
 
     tracks: dict[str, Track] = field(default_factory=dict)
     newest_at: float | None = None
     held: float | None = None
+    held_at: float | None = None
     prompt_tokens: float | None = None
     output_tokens: float | None = None
     kv_tokens: float | None = None
@@ -148,7 +149,10 @@ def update(
         kv_capacity_tokens=spec.engine.kv_tokens,
     )
     if newest_at is None or (memory.newest_at is not None and newest_at <= memory.newest_at):
-        return memory, _observed(spec, memory, seen)
+        # What piles up while no engine serves does not arrive anew when the first one takes it all.
+        alone = newest_at is None and seen.held is not None and memory.newest_at is not None
+        after = replace(memory, held=seen.held, held_at=signals.at) if alone else memory
+        return after, _observed(spec, after, seen)
     tracks, gains = tracked(spec.timing, memory.tracks, signals.replicas, samples, memory.newest_at)
     after = _with_means(memory, gains, seen, tracks)
     dt_s = spec.timing.scrape_seconds if memory.newest_at is None else newest_at - memory.newest_at
@@ -157,7 +161,8 @@ def update(
         after = _with_asked(_in_flight(spec, after, seen), seen, gains)
         measured = not _lacks_waiting(after, seen)
     else:
-        arrival_rps = _arrival_rps(memory, after, seen, dt_s, stuck)
+        held_s = dt_s if memory.held_at is None else max(newest_at - memory.held_at, spec.timing.scrape_seconds)
+        arrival_rps = _arrival_rps(memory, after, seen, held_s, stuck)
         measured = arrival_rps is not None
         if arrival_rps is not None:
             after = _with_work(spec, coefficients, after, arrival_rps, dt_s)
@@ -184,14 +189,17 @@ def _in_flight(spec: PolicySpec, after: DemandMemory, seen: Instant) -> DemandMe
 
 
 def _arrival_rps(
-    before: DemandMemory, after: DemandMemory, seen: Instant, dt_s: float, stuck: frozenset[str]
+    before: DemandMemory, after: DemandMemory, seen: Instant, held_s: float, stuck: frozenset[str]
 ) -> float | None:
-    """Return the arrivals per second at all expected pods and the gateway, ``None`` if no pod had a rate."""
+    """Return the arrivals per second at all expected pods and the gateway, ``None`` if no pod had a rate.
+
+    ``held_s`` is the time since the gateway was seen before.
+    """
     known = {pod: track.arrival_rps for pod, track in after.tracks.items() if track.arrival_rps is not None}
     rates = [rate_rps for pod, rate_rps in known.items() if pod not in stuck] or list(known.values())
     if not rates:
         return None
-    held_rps = 0.0 if seen.held is None or before.held is None else (seen.held - before.held) / dt_s
+    held_rps = 0.0 if seen.held is None or before.held is None else (seen.held - before.held) / held_s
     return max(sum(rates) * max(seen.expected, len(rates)) / len(rates) + held_rps, 0.0)
 
 
@@ -244,7 +252,8 @@ def _is_untold(told: float, untold: float, *, before: bool) -> bool:
 
 def put_right(memory: DemandMemory) -> DemandMemory:
     """Return the memory after a clock ahead was put right: the means stay, what is timed by it goes."""
-    return replace(memory, tracks={}, newest_at=None, measured_at=None, asked_at=None, counted_at=None, held=None)
+    gone = replace(memory, newest_at=None, measured_at=None, asked_at=None, counted_at=None, held=None, held_at=None)
+    return replace(gone, tracks={})
 
 
 def mix(memory: DemandMemory) -> RequestMix:
@@ -274,6 +283,7 @@ def _with_means(memory: DemandMemory, gains: Gains, seen: Instant, tracks: dict[
         tracks=tracks,
         newest_at=seen.newest_at,
         held=seen.held,
+        held_at=None,
         prompt_tokens=_weighted(memory.prompt_tokens, gains.prompt_tokens, gains.prompt_requests, TOKEN_WEIGHT),
         output_tokens=_weighted(memory.output_tokens, gains.output_tokens, gains.output_requests, TOKEN_WEIGHT),
         kv_tokens=_weighted(memory.kv_tokens, seen.gauges.kv_tokens, running, KV_WEIGHT),

@@ -12,6 +12,7 @@ zeroed by owner    it stands at 0, we did not set it, and nothing wakes it      
 pinned             the policy pins a number until a time                         that number
 blind              nobody told demand for max(stale, 3 scrapes), or ever         hold; orders made stay
 fail-safe          blind for longer than failSafe.afterSeconds                   rise to its floor, never down
+(held)             blind without any sample, and a gateway holds requests       rise by the backlog alone
 contradictory      the metrics cannot all be true                                hold
 no demand yet      no rate was ever measured                                     hold
 =================  ============================================================  ===========================

@@ -248,7 +248,9 @@ def _backlog(seen: Seen, level: float, present: Need, order: float) -> tuple[flo
     # In concurrency mode what waits is part of the demand already.
     if waiting is None or not seen.spec.exports_tokens:
         return None, {}
-    serving = SERVED_SHARE * (seen.fleet.ready + STARTING_SHARE * seen.fleet.healthy)
+    # Of replicas that the cluster calls ready and that all give no sample, nothing says that they serve.
+    ready = seen.fleet.ready if seen.observed.reporting > 0 or seen.observed.expected == 0 else 0
+    serving = SERVED_SHARE * (ready + STARTING_SHARE * seen.fleet.healthy)
     backlog_s = waiting * seen.observed.mix.work_s(seen.coefficients)
     left_s = backlog_s + (level - serving) * seen.estimate.p50_s
     numbers = {"backlog_s": backlog_s, "backlog_left_s": left_s}

@@ -91,6 +91,18 @@ def test_what_queues_has_arrived() -> None:
     assert observed.waiting == 45
 
 
+def test_what_piled_up_while_nobody_served_does_not_arrive_anew() -> None:
+    """For 150 s a gateway holds what comes, in the end 1,500; the first new engine takes them all, and 150 more."""
+    story = [at(0, sample("a", -5, 100), held_requests=0.0), at(15, sample("a", 10, 250), held_requests=0.0)]
+    story += [at(15.0 * n, held_requests=150.0 * (n - 1)) for n in range(2, 12)]
+    story += [at(180, sample("b", 175, 0, running=50, waiting=1600), held_requests=0.0)]
+    story[-1] = replace(story[-1], replicas=(replica("b", ordered_at=30.0, ready_at=165.0),))
+    memory, observed = seen(*story[:-1])
+    assert (observed.reporting, observed.waiting, memory.held) == (0, 1500.0, 1500.0)
+    _, observed = seen(*story)
+    assert observed.arrival_rps == pytest.approx((1650 - 1500) / 15)
+
+
 def test_a_restarted_pod_loses_its_interval_and_the_rest_is_scaled() -> None:
     """Counters that fell are a restart: the other pod stands for both until the next sample."""
     first = at(0, sample("a", -5, 100), sample("b", -5, 100))

@@ -23,6 +23,7 @@ from simulator.nodes.node import NodeGroup
 from simulator.pages.run_report import figure
 from simulator.run import SimulatedWorld, run
 from simulator.startup.distributions import Fixed
+from simulator.telemetry import EPOCH_AT
 from tests.simulator.faulty_runs import QUANTILE, as_bytes, between, entries_of, faulty_scenario, spec, steady_trace
 from tests.simulator.small_demo import policy
 
@@ -180,6 +181,22 @@ def test_a_lost_node_takes_its_replicas_along_and_they_come_again() -> None:
     assert len(gone) in {1, 2}
     assert not (world.cluster.requests().status == int(RequestStatus.LOST)).any()
     assert entries[-1].signals.count(ReplicaState.READY) >= (entries[-1].decision.want or 0)
+
+
+def test_when_every_node_is_lost_what_the_gateway_holds_orders_and_is_no_new_traffic() -> None:
+    """No engine gives a sample: the queue alone orders, nothing is taken away, and who takes it all sees no burst."""
+    lost = "faults:\n  - {fault: nodeLoss, startSeconds: 1502, nodes: 9, noticedSeconds: 300}\n"
+    entries, world = story(lost, on_nodes=True)
+    stood = between(entries, 1480, 1501)[-1].decision.target or 0
+    dark = [entry for entry in between(entries, 1502, 2000) if not entry.signals.samples]
+    assert len(dark) >= 5
+    targets = [entry.decision.target or 0 for entry in dark]
+    assert targets == sorted(targets)
+    assert Why.BACKLOG in {entry.decision.why for entry in dark}
+    assert stood < targets[-1] <= 2 * stood
+    after = between(entries, dark[-1].at - EPOCH_AT + 1, 2400)
+    assert all((entry.decision.target or 0) <= 2 * stood for entry in after)
+    assert not (world.cluster.requests().status == int(RequestStatus.LOST)).any()
 
 
 def test_a_spot_node_is_taken_back_after_its_notice() -> None:
