@@ -60,7 +60,8 @@ def order(x: dict[str, float], ready: int) -> tuple[dict[str, float], float]:
     elif "prewarm_max" in x and wanted > present + x["prewarm_max"]:
         wanted = present + x["prewarm_max"]
     if "waiting" in x and "work_s" in x:
-        serving = 0.95 * (ready + 0.5 * x["healthy"])
+        # Of replicas of which none gives a sample nobody knows that they serve.
+        serving = 0.95 * ((0 if unheard(x) else ready) + 0.5 * x["healthy"])
         left_s = x["waiting"] * x["work_s"] + (x["level"] - serving) * x["coldstart_p50_s"]
         if x["waiting"] > 0 and left_s > 0 and not x["starts_fail"]:
             wanted = max(wanted, min(present + left_s / x["backlog_clear_s"], 2 * wanted + 2))
@@ -83,6 +84,9 @@ def target(decision: Decision) -> int | None:
         count = max(stands, candidates["fail-safe"])
     elif why in {Why.BLIND, Why.CONTRADICTORY, Why.NO_DEMAND_YET, Why.PARTIAL, Why.STARTING, Why.START_GUARD}:
         count = stands
+    elif unheard(x):
+        assert decision.want is not None
+        count = decision.want
     else:
         count = moved(decision, stands)
     return int(min(max(count, x["min_replicas"]), x["max_replicas"]))
@@ -123,6 +127,11 @@ def stopped(decision: Decision) -> Why | None:
     return next((why for why, speaks in table if speaks), None)
 
 
+def unheard(x: dict[str, float]) -> bool:
+    """Return whether there are replicas to give a sample, and not one of them does."""
+    return x["reporting"] == 0 and x["expected"] > 0
+
+
 def sighted(x: dict[str, float]) -> bool:
     """Return whether demand was told lately enough, or nobody is there to tell it."""
     if x["reporting"] == 0:
@@ -155,9 +164,18 @@ def reason(decision: Decision) -> tuple[Why | None, Why | None]:
     asked = float(stands) if why is None else count.get(why) or stands
     if why is None:
         why, asked = walked(decision, stands)
+    elif why in {Why.BLIND, Why.FAIL_SAFE} and raised(decision, asked):
+        why, asked = Why.BACKLOG, float(decision.want or 0)
     if asked > x["max_replicas"]:
         return Why.MAX_REPLICAS, why
     return (Why.MIN_REPLICAS, why) if asked < x["min_replicas"] else (why, None)
+
+
+def raised(decision: Decision, asked: float) -> bool:
+    """Return whether what a gateway holds, while no engine gives a sample, asks for more than what would stand."""
+    x = decision.numbers
+    held = x["reporting"] == 0 and x.get("held", 0.0) > 0
+    return held and decision.wanted_by is Why.BACKLOG and (decision.want or 0) > asked
 
 
 def walked(decision: Decision, stands: int) -> tuple[Why | None, float]:
