@@ -7,6 +7,9 @@ For ``heldRequests`` all samples are added up.
 
 Which labels a result has follows from the query's text as far as aggregations, ``on`` and ``label_replace`` name them;
 beyond that the series themselves decide, and nothing is said.
+
+The parser copies a part with all that is in it whenever it is looked at, so each is looked at once (:func:`_parted`).
+It also takes what no Prometheus does, or only a later one; what it is known to take so is refused here.
 """
 
 from collections.abc import Iterator
@@ -16,13 +19,23 @@ import promql_parser as ast
 
 # What is longer the policy's schema refuses; a parser that recurses is not given it.
 LONGEST = 2000
-MOST_JUDGED = 200
 # Aggregations that choose among the samples and leave their labels as they are.
 _CHOOSING = frozenset({"topk", "bottomk", "limitk", "limit_ratio"})
 _AROUND = ast.AggregateExpr | ast.UnaryExpr | ast.ParenExpr | ast.SubqueryExpr
 _NEW_LABEL = frozenset({"label_replace", "label_join"})
 # Functions whose result has no labels, or none that anybody counts on.
 _BARE = frozenset({"absent", "absent_over_time", "scalar", "time", "vector", "pi"})
+# The parser takes these as functions, and they are none: the first two stand behind @, the others in durations.
+_NO_FUNCTIONS = frozenset({"start", "end", "step", "range"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part of a query, the parts that it is made of, and the selectors in all of them, in order."""
+
+    expression: ast.Expr
+    parts: tuple["_Part", ...]
+    selectors: tuple[ast.VectorSelector, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +65,17 @@ def fault_of(text: str) -> str | None:
         said = " ".join(str(error).split())
         return f"no PromQL: {said}; correct it, and try it in Prometheus' own expression browser"
     try:
-        _labels(expression)
+        whole = _parted(expression)
+        _labels(whole)
+        unknown = next(_unknown(whole), None)
     except RecursionError:
         return "is nested deeper than can be judged; write it with fewer parentheses and operators"
-    inner = _opened(expression)
+    if unknown is not None:
+        return f"no PromQL: {unknown}"
+    return _unfit(_opened(expression))
+
+
+def _unfit(inner: ast.Expr) -> str | None:
     if isinstance(inner, ast.MatrixSelector | ast.SubqueryExpr):
         return "gives a range vector, where one value is needed of each series; write e.g. max_over_time(...) around it"
     if isinstance(inner, ast.StringLiteral):
@@ -67,16 +87,16 @@ def doubts_of(text: str, *, pod_label: str, namespace_label: str, namespace: str
     """Yield why a sound query may not give what is meant, a sentence each with the remedy.
 
     ``by_pod`` tells ``running`` and ``waiting`` from ``heldRequests``; the labels are those of the policy's mapping.
-    One of more operators than MOST_JUDGED is not doubted: the parser copies a part whenever it is looked at.
     """
-    if sum(map(text.count, "+-*/%^<>=(")) > MOST_JUDGED:
+    try:
+        whole = _parted(ast.parse(text))
+        labels = _labels(whole)
+    except RecursionError:  # Whoever asks stands deeper than who asked for faults.
         return
-    expression = ast.parse(text)
-    selectors = list(_selectors(expression))
+    selectors = whole.selectors
     if not selectors:
         yield "reads no series, so it is the same at all times; name a metric"
         return
-    labels = _labels(expression)
     if not by_pod:
         if any(not _matchers(one) for one in selectors):
             yield "adds up every series of that name in this Prometheus; select what is this policy's, e.g. by model"
@@ -104,19 +124,34 @@ def _unreadable(labels: _Labels, pod: str, namespace: str) -> Iterator[str]:
     )
 
 
-def _selectors(expression: ast.Expr) -> Iterator[ast.VectorSelector]:
-    if isinstance(expression, ast.VectorSelector):
-        yield expression
-    elif isinstance(expression, ast.MatrixSelector):
-        yield expression.vector_selector
-    elif isinstance(expression, ast.BinaryExpr):
-        yield from _selectors(expression.lhs)
-        yield from _selectors(expression.rhs)
+def _parted(expression: ast.Expr) -> _Part:
+    """Return a query with its parts, each taken out of the parser's tree once."""
+    inside: list[ast.Expr] = []
+    if isinstance(expression, ast.BinaryExpr):
+        inside = [expression.lhs, expression.rhs]
     elif isinstance(expression, ast.Call):
-        for argument in expression.args:
-            yield from _selectors(argument)
+        inside = expression.args
     elif isinstance(expression, _AROUND):
-        yield from _selectors(expression.expr)
+        inside = [expression.expr]
+    parts = tuple(_parted(one) for one in inside)
+    own: tuple[ast.VectorSelector, ...] = ()
+    if isinstance(expression, ast.VectorSelector):
+        own = (expression,)
+    elif isinstance(expression, ast.MatrixSelector):
+        own = (expression.vector_selector,)
+    return _Part(expression, parts, own + tuple(one for part in parts for one in part.selectors))
+
+
+def _unknown(part: _Part) -> Iterator[str]:
+    """Say what the parser takes and Prometheus refuses, with the remedy."""
+    if isinstance(part.expression, ast.Call) and part.expression.func.name in _NO_FUNCTIONS:
+        name = part.expression.func.name
+        yield f"{name}() is no function; write time() for the instant that is asked for, or leave it out"
+    for selector in part.selectors if not part.parts else ():
+        if selector.matchers.or_matchers:
+            yield 'one selector cannot choose with or; write two of them, x{a="b"} or x{a="c"}, or a=~"b|c"'
+    for inner in part.parts:
+        yield from _unknown(inner)
 
 
 def _matchers(selector: ast.VectorSelector) -> list[ast.Matcher]:
@@ -139,32 +174,33 @@ def _opened(expression: ast.Expr) -> ast.Expr:
     return expression
 
 
-def _labels(expression: ast.Expr) -> _Labels:
+def _labels(part: _Part) -> _Labels:
+    expression = part.expression
     if isinstance(expression, ast.AggregateExpr):
-        return _aggregated(expression)
+        return _aggregated(part, expression)
     if isinstance(expression, ast.BinaryExpr):
-        return _matched(expression)
+        return _matched(part, expression)
     if isinstance(expression, ast.Call):
-        return _called(expression)
+        return _called(part, expression)
     if isinstance(expression, _AROUND):
-        return _labels(expression.expr)
+        return _labels(part.parts[0])
     return _Labels(only=frozenset()) if isinstance(expression, ast.NumberLiteral) else _Labels()
 
 
-def _aggregated(expression: ast.AggregateExpr) -> _Labels:
+def _aggregated(part: _Part, expression: ast.AggregateExpr) -> _Labels:
     operator = str(expression.op)
     if operator in _CHOOSING:
-        return _labels(expression.expr)
+        return _labels(part.parts[0])
     counted = {expression.param.val} if operator == "count_values" and expression.param is not None else set()
     named = frozenset(expression.modifier.labels) if expression.modifier else frozenset()
     if expression.modifier is not None and expression.modifier.type == ast.AggModifierType.Without:
-        return _labels(expression.expr).without(named).with_(frozenset(counted))
+        return _labels(part.parts[0]).without(named).with_(frozenset(counted))
     return _Labels(only=named | counted)
 
 
-def _matched(expression: ast.BinaryExpr) -> _Labels:
-    left, right = expression.lhs, expression.rhs
-    if not list(_selectors(left)) or str(expression.op) == "or":
+def _matched(part: _Part, expression: ast.BinaryExpr) -> _Labels:
+    left, right = part.parts
+    if not left.selectors or str(expression.op) == "or":
         # Of two alternatives the one that names more decides: ``or vector(0)`` stands for where there is nothing.
         sides = [_labels(right), _labels(left)]
         return next((side for side in sides if side.only is None), max(sides, key=lambda side: len(side.only or ())))
@@ -181,11 +217,11 @@ def _matched(expression: ast.BinaryExpr) -> _Labels:
     return _labels(left).without(named)
 
 
-def _called(expression: ast.Call) -> _Labels:
+def _called(part: _Part, expression: ast.Call) -> _Labels:
     name = expression.func.name
     if name in _BARE:
         return _Labels(only=frozenset())
-    reading = [one for one in expression.args if list(_selectors(one))]
+    reading = [one for one in part.parts if one.selectors]
     labels = _labels(reading[0]) if reading else _Labels(only=frozenset())
     if name in _NEW_LABEL:
         return labels.with_(frozenset({expression.args[1].val}))

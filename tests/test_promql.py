@@ -1,5 +1,7 @@
 """Custom queries are judged before Prometheus is asked: is it PromQL, and can what it gives be read?"""
 
+import time
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -23,6 +25,10 @@ def doubts(text: str, *, by_pod: bool = True) -> list[str]:
         ("(foo[5m:1m])", "gives a range vector"),
         ('"foo"', "gives a text, where numbers are needed"),
         ("   ", "no expression found"),
+        ('foo{a="b" or a="c"}', 'one selector cannot choose with or; write two of them, x{a="b"} or x{a="c"}'),
+        ('sum by (pod) (rate(foo{a="b" or a="c"}[5m])) > 0', "one selector cannot choose with or"),
+        ("start()", "start() is no function; write time() for the instant that is asked for"),
+        ("foo + vector(end())", "end() is no function"),
     ],
 )
 def test_what_prometheus_would_refuse_is_refused_here(text: str, words: str) -> None:
@@ -37,6 +43,7 @@ def test_what_prometheus_would_refuse_is_refused_here(text: str, words: str) -> 
     [
         'my_queue{namespace="prod"}',
         "my_queue",
+        'my_queue{namespace="prod"} @ start()',
         'sum(my_queue{namespace="prod", model="m"})',
         "sum by (namespace, pod) (my_queue)",
         'sum by (pod) (my_queue{namespace="prod"})',
@@ -88,6 +95,17 @@ def test_requests_held_are_added_up_wherever_they_wait() -> None:
 def test_a_text_longer_than_a_policy_may_hold_is_not_parsed() -> None:
     """Its length is told by the field's own rule; a parser is no place for a megabyte of parentheses."""
     assert fault_of("(" * (LONGEST + 1)) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["+".join(["a"] * 400), "a" + " or a" * 370, "a+" * 999 + "a"], ids=["+", "or", "deep"]
+)
+def test_hundreds_of_operators_are_judged_in_a_moment(text: str) -> None:
+    """The parser copies a part whenever it is looked at: looked at once each, no query holds up the check."""
+    began = time.process_time()
+    if fault_of(text) is None:
+        assert doubts(text) == []
+    assert time.process_time() - began < 1.5
 
 
 PIECES = [
