@@ -4,7 +4,11 @@ from typing import Any
 
 import pytest
 
+from autoscaler.adapters.kube import KubeError
+from autoscaler.controller.clusterfeed import ClusterFeed, Kind
 from autoscaler.controller.holders import Claims
+from tests import small_controller
+from tests.adapters.kube_servers import Server, serving
 
 
 def policy(name: str, created: str, *, mode: str = "Enforce", **target: str) -> dict[str, Any]:
@@ -66,3 +70,23 @@ def test_other_autoscalers_go_first() -> None:
 def test_another_namespace_is_another_target() -> None:
     """Names repeat across namespaces."""
     assert holder(MINE, autoscalers=[scaler("h", "q", kind="Deployment")]) is None
+
+
+@pytest.mark.servers
+def test_nothing_is_written_while_the_others_may_not_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list that is forbidden is no empty list; one that only failed stays as it was for the next two minutes."""
+    status = 500
+
+    def refuse(self: ClusterFeed, kind: Kind) -> int:
+        raise KubeError("forbidden: no right to list", status)
+
+    monkeypatch.setattr(ClusterFeed, "_relist", refuse)
+    with serving(Server) as api:
+        made = small_controller.controller(api, 1)
+        made._fleet.refresh([small_controller.policy(0)])
+        member = made._fleet.members[0]
+        made.feed.resync()
+        assert made._bar(member) is None
+        status = 403
+        made.feed.resync()
+        assert "horizontalpodautoscalers cannot be listed" in (made._bar(member) or "")

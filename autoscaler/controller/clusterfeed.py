@@ -62,21 +62,28 @@ class ClusterFeed:
         )
         self.autoscalers = ObjectStore(trim=_trim_reference, clock=clock)
         self.scaled_objects = ObjectStore(trim=_trim_reference, clock=clock)
+        self._autoscalers = Kind(
+            group="autoscaling", version="v2", plural="horizontalpodautoscalers", store=self.autoscalers
+        )
         self._kinds = (
             Kind(group=GROUP, version=VERSION, plural=PLURAL, store=self.policies),
             Kind(group="", version="v1", plural="pods", store=self.pods),
-            Kind(
-                group="autoscaling",
-                version="v2",
-                plural="horizontalpodautoscalers",
-                store=self.autoscalers,
-            ),
+            self._autoscalers,
         )
         self._scaled_objects = Kind(
             group="keda.sh", version="v1alpha1", plural="scaledobjects", store=self.scaled_objects
         )
         self._watch: Watch | None = None
         self._troubles: dict[str, str] = {}
+        self._forbidden: dict[str, str] = {}
+
+    def unseen_holders(self) -> str | None:
+        """Return why it is not known who else holds a target, in a sentence; None while it is.
+
+        An API server that does not answer tells soon again; one that forbids does not.
+        """
+        kinds = (self._autoscalers.plural, self._scaled_objects.plural)
+        return next((self._forbidden[kind] for kind in kinds if kind in self._forbidden), None)
 
     def check(self) -> None:
         """Check that there is something to watch, and that it may be read, and read it all once.
@@ -115,8 +122,11 @@ class ClusterFeed:
                 swept += self._relist(kind)
             except KubeError as error:
                 self._complain(kind.plural, f"{kind.plural} cannot be listed: {error}")
+                if error.refused:
+                    self._forbidden[kind.plural] = f"{kind.plural} cannot be listed, and may hold the target: {error}"
             else:
                 self._troubles.pop(kind.plural, None)
+                self._forbidden.pop(kind.plural, None)
         return swept
 
     def _present(self) -> tuple[Kind, ...]:
@@ -128,6 +138,7 @@ class ClusterFeed:
         else:
             if not has_keda:
                 # KEDA went, and all that it held with it: nothing of it may be left to stand in the way.
+                self._forbidden.pop(self._scaled_objects.plural, None)
                 self._scaled_objects.store.resynced([], began_at=self._clock(), namespaces=None)
         return (*self._kinds, self._scaled_objects) if has_keda else self._kinds
 

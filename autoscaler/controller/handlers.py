@@ -239,7 +239,7 @@ class Controller:
             return "the policy was changed since this was decided; the next tick decides anew"
         if not self.leads():
             return f"this controller is not the leader; {self._lease.holder if self._lease else None} is"
-        return None
+        return self.feed.unseen_holders()
 
     async def _serve(self) -> web.AppRunner:
         runner = web.AppRunner(application(self.heartbeat, self.metrics.registry, self.leads), access_log=None)

@@ -2,6 +2,8 @@
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from ruamel.yaml import YAML
@@ -128,6 +130,34 @@ def test_a_target_that_cannot_be_scaled_says_why(
     target = Target(namespace=namespace, api_version=api_version, kind=kind, name="chat")
     with pytest.raises(KubeError, match=sentence):
         Scales(api, time.monotonic).read(target)
+
+
+@contextmanager
+def without_right(cluster: LocalCluster, resource: str) -> Iterator[None]:
+    """Take the right to a resource out of the controller's role, for a while."""
+    role = json.loads(cluster.kubectl("get", "clusterrole", HOME, "-o", "json"))
+    rules = [rule for rule in role["rules"] if resource not in rule["resources"]]
+    assert len(rules) == len(role["rules"]) - 1
+    patch = [{"op": "replace", "path": "/rules", "value": rules}]
+    cluster.kubectl("patch", "clusterrole", HOME, "--type=json", "-p", json.dumps(patch))
+    try:
+        yield
+    finally:
+        patch[0]["value"] = role["rules"]
+        cluster.kubectl("patch", "clusterrole", HOME, "--type=json", "-p", json.dumps(patch))
+
+
+@pytest.mark.servers
+def test_who_may_not_see_other_holders_any_more_does_not_write(cluster: LocalCluster, api: KubeApi) -> None:
+    """A role that was edited while the controller ran: who else holds a target is not known, which is not nobody."""
+    feed = ClusterFeed(api, namespaces=None)
+    feed.check()
+    assert feed.unseen_holders() is None
+    with without_right(cluster, "horizontalpodautoscalers"):
+        eventually(lambda: feed.resync() >= 0 and feed.unseen_holders(), what="the right to be gone")
+        assert "horizontalpodautoscalers cannot be listed, and may hold the target" in (feed.unseen_holders() or "")
+        assert "install.yaml" in (feed.unseen_holders() or "")
+    eventually(lambda: feed.resync() >= 0 and feed.unseen_holders() is None, what="the right to be back")
 
 
 @pytest.mark.servers
