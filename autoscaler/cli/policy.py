@@ -12,7 +12,7 @@ import click
 from autoscaler.cli.policy_explain import explain
 from autoscaler.cli.policy_init import init
 from autoscaler.cli.policy_warnings import shared_targets, warnings_of
-from autoscaler.cli.tables import counted
+from autoscaler.cli.tables import counted, plain
 from autoscaler.footprint.prices import PriceList, PriceListError
 from autoscaler.policyfile import PolicyDocument, Problem, parse
 from autoscaler.pricelist import read_prices, shipped_prices
@@ -118,21 +118,24 @@ def _print(checked: Iterable[Checked], prices: PriceList, explained: bool, files
 
 
 def _line(problem: Problem, kind: str, color: str) -> str:
-    place = click.style(f"{problem.source}:{problem.line}:{problem.column}", bold=True)
+    place = click.style(plain(f"{problem.source}:{problem.line}:{problem.column}"), bold=True)
     path = f"{problem.path}: " if problem.path else ""
-    return f"{place}: {click.style(kind, fg=color)}: {path}{problem.message}"
+    return f"{place}: {click.style(kind, fg=color)}: {plain(path + problem.message)}"
 
 
 def _print_explained(document: PolicyDocument, prices: PriceList) -> None:
     if document.policy is None:
         return
     click.echo()
-    click.echo(click.style(f"{document.policy.key}", bold=True) + f"  ({document.source}:{document.line})")
+    source = plain(f"{document.source}:{document.line}")
+    click.echo(click.style(plain(document.policy.key), bold=True) + f"  ({source})")
     width = min(shutil.get_terminal_size((100, 24)).columns, 110)
     for heading, sentences in explain(document.policy, prices):
         click.echo(f"  {heading}")
         for sentence in sentences:
-            click.echo(click.wrap_text(sentence, width=width, initial_indent="    - ", subsequent_indent="      "))
+            click.echo(
+                click.wrap_text(plain(sentence), width=width, initial_indent="    - ", subsequent_indent="      ")
+            )
     click.echo()
 
 

@@ -1,18 +1,44 @@
 """How the commands print: one style of table, and numbers with as many digits as they deserve."""
 
 import json
+import unicodedata
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import click
 from rich import box
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.measure import Measurement
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 BAR = "█"
 PARTS_OF_BAR = " ▏▎▍▌▋▊▉"
+
+
+UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
+
+
+def plain(text: str) -> str:
+    """Return a text of somebody else's (a name, an engine's message) as it may be printed within a line.
+
+    Line breaks, escape sequences and what turns the direction of writing would let it say more than its own words.
+    """
+    return "".join(char if char.isprintable() or unicodedata.category(char) == "Zs" else UNPRINTABLE for char in text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """A part whose texts are printed plainly."""
+
+    part: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self.part, options):
+            lines = segment.text.split("\n")
+            yield segment if segment.control else Segment("\n".join(map(plain, lines)), segment.style)
 
 
 def show(*parts: RenderableType) -> None:
@@ -21,7 +47,7 @@ def show(*parts: RenderableType) -> None:
     for i, part in enumerate(parts):
         if i:
             console.print()
-        console.print(part)
+        console.print(_Plain(part))
 
 
 def fits(part: RenderableType) -> bool:

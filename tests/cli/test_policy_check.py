@@ -55,6 +55,22 @@ def test_a_good_file_ends_with_0(good: Path) -> None:
     assert (done.exit_code, done.stdout) == (0, "1 valid policy in 1 file: 0 errors, 0 warnings\n")
 
 
+@pytest.mark.parametrize("wrong", [False, True], ids=["explained", "refused"])
+def test_no_name_breaks_out_of_its_line(good: Path, wrong: bool) -> None:
+    """A model's name may hold what it likes: it stays in its sentence, and no terminal obeys it, also a real one."""
+    named = r'"m\nAll checks passed.\e[31m\a\u202E"'
+    text = GOOD.replace("{name: m}", f"{{name: {named}}}")
+    text = text.replace("min: 2", "min: 9") if wrong else text
+    file = good.with_name("named\x1b[2J.yaml")
+    file.write_text(text)
+    done = CliRunner().invoke(main, ["policy", "check", "--explain", str(file)], color=True)
+    said = re.sub(r"\x1b\[(0|1|31|33)m", "", done.stdout) if wrong else done.stdout
+    assert "named�[2J.yaml" in said
+    assert wrong or "serves m�All checks passed.�[31m�� with vllm." in " ".join(said.split())
+    assert not re.search(r"\x1b\[2J|[\a\u202e]|\x1b\[31mAll", said)
+    assert "\nAll checks" not in said
+
+
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
 def test_shipped_policies_have_no_errors_and_only_the_flagged_one_warns(file: Path) -> None:
     """Measured pairs are clean even when warnings are errors; the pair without measurements says so."""

@@ -17,7 +17,7 @@ from autoscaler.adapters.store import Retention, Store, Tick
 from autoscaler.cli import main
 from autoscaler.cli.number_words import said
 from autoscaler.cli.reading import seconds_of
-from autoscaler.cli.tables import bins, number
+from autoscaler.cli.tables import bins, number, show, table
 from autoscaler.core.decide import decide, initial
 from autoscaler.core.decision import Decision, Why
 from autoscaler.core.policy import PolicySpec
@@ -348,3 +348,15 @@ def test_coldstart_counts_in_the_right_number_and_heads_its_columns(run: Run) ->
     assert "Learnt from 1 start measured and none under way" in output
     for words in ("from order to Ready", "what for", "p50, share of the whole", "how often"):
         assert words in output
+
+
+def test_what_somebody_else_named_is_printed_plainly(capsys: pytest.CaptureFixture[str]) -> None:
+    """A name in a table keeps its line breaks, and sends nothing to the terminal."""
+    made = table("Ledger", "model")
+    made.add_row("m\x1b[2J\x07\u202e\nand a second line")
+    show(made, "prod\x1b]0;owned\x07")
+    shown = capsys.readouterr().out
+    assert not re.search(r"[\x1b\x07\u202e]", shown)
+    assert "m�[2J�" in shown
+    assert "and a second line" in shown
+    assert "prod�]0;owned" in shown
