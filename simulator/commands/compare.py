@@ -1,6 +1,5 @@
 """What ``simulator compare`` does: from files and options to sweeps with progress, a table, JSON and a picture."""
 
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,7 +67,7 @@ def _rows(console: Console, case: Case, seeds: Sequence[int], options: Options) 
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("sweeping", total=len(lines))
         for peer, style in lines:
-            evaluate = evaluator(case, peer, style, seeds, jobs=options.jobs or os.cpu_count() or 1)
+            evaluate = evaluator(case, peer, style, seeds, jobs=options.jobs)
             for results in swept(PEERS[peer].knob, evaluate):
                 row = Row(peer=peer, style=style, results=results)
                 progress.update(
@@ -90,7 +89,7 @@ def _carried_over(
     told: list[dict[str, object]] = []
     for row in _rows(console, other, seeds, options):
         knob = carried(row, WANTED[1])
-        results = evaluator(case, row.peer, row.style, seeds, jobs=options.jobs or os.cpu_count() or 1)([knob])
+        results = evaluator(case, row.peer, row.style, seeds, jobs=options.jobs)([knob])
         point = point_of(knob, results[knob])
         table.add_row(compare_report.name(row), f"{knob:.3g}", f"{point.attainment:.2%}", f"{point.hours:.1f}")
         told.append(

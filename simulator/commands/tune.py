@@ -5,7 +5,6 @@ The folder holds ``task.json`` and ``trials.jsonl`` (every setting that was trie
 far is run on the held-out part and written.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,12 +58,12 @@ def run(policy: Path, trace: str, out: Path, options: Options) -> None:
         tune_folder.refuse_another(out, task)
     else:
         tune_folder.begin(out, task)
-    seeds, jobs = tuple(range(1, options.seeds + 1)), options.jobs or os.cpu_count() or 1
-    tried, interrupted = _searched(out, train, options, seeds, jobs)
+    seeds = tuple(range(1, options.seeds + 1))
+    tried, interrupted = _searched(out, train, options, seeds)
     if not tried:
         raise click.ClickException(f"interrupted before anything was tried; go on with --resume --out {out}")
     found = tune.best(tried, case.policy.spec.objectives.ttft_attainment)
-    was, now = _held_out(out, test, found, seeds, jobs)
+    was, now = _held_out(out, test, found, seeds, options.jobs)
     outcome = Outcome(
         case=case,
         found=found,
@@ -95,9 +94,7 @@ def _task(case: Case, options: Options) -> dict[str, Any]:
     }
 
 
-def _searched(
-    out: Path, train: Case, options: Options, seeds: Sequence[int], jobs: int
-) -> tuple[list[tune.Tried], bool]:
+def _searched(out: Path, train: Case, options: Options, seeds: Sequence[int]) -> tuple[list[tune.Tried], bool]:
     """Search with progress; return all that was tried, and whether Ctrl-C ended it early."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -115,7 +112,7 @@ def _searched(
         wanted = train.policy.spec.objectives.ttft_attainment
         try:
             for one in tune.search(
-                train, known, trials=options.trials, seeds=seeds, seed=options.seed, jobs=jobs
+                train, known, trials=options.trials, seeds=seeds, seed=options.seed, jobs=options.jobs
             ):  # fmt: skip
                 keep(one)
                 tried.append(one)
@@ -128,7 +125,7 @@ def _searched(
 
 
 def _held_out(
-    out: Path, test: Case, found: tune.Found, seeds: Sequence[int], jobs: int
+    out: Path, test: Case, found: tune.Found, seeds: Sequence[int], jobs: int | None
 ) -> tuple[tune.Figures, tune.Figures]:
     """Return what the policy as it was comes to on what is held out, and what the best does."""
     settings = [None] if found.best.settings is None else [None, found.best.settings]

@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 import optuna
-from joblib import Parallel, delayed
 
 from autoscaler.core import plan
 from simulator.baselines.peers import PEERS, Style
+from simulator.experiments.cores import on_cores
 from simulator.experiments.policy_settings import Settings, point_at, settings_at, space, tuned
 from simulator.experiments.sweep import Case, scenario_of
 from simulator.experiments.trial import opening_of, run_trial
@@ -108,7 +108,7 @@ def split(case: Case) -> tuple[Case, Case]:
 
 
 def search(
-    case: Case, known: Sequence[Tried], *, trials: int, seeds: Sequence[int], seed: int, jobs: int
+    case: Case, known: Sequence[Tried], *, trials: int, seeds: Sequence[int], seed: int, jobs: int | None
 ) -> Iterator[Tried]:
     """Yield what is tried after all that is ``known``, as soon as it was, until there are ``trials`` in all."""
     tried = list(known)
@@ -150,10 +150,12 @@ def _told(case: Case, tried: Tried) -> optuna.trial.FrozenTrial:
     )
 
 
-def evaluated(case: Case, settings: Sequence[Settings | None], seeds: Sequence[int], *, jobs: int) -> Iterator[Figures]:
+def evaluated(
+    case: Case, settings: Sequence[Settings | None], seeds: Sequence[int], *, jobs: int | None
+) -> Iterator[Figures]:
     """Yield the figures of each setting, in their order, each as soon as all its seeds have run."""
     tasks = [(replace(case, policy=tuned(case.policy, each)), seed) for each in settings for seed in seeds]
-    ran = Parallel(n_jobs=jobs, return_as="generator")(delayed(_run)(task, seed) for task, seed in tasks)
+    ran = on_cores(_run, tasks, jobs=jobs)
     while of_one := tuple(islice(ran, len(seeds))):
         yield Figures(
             attainments=tuple(attainment for attainment, _, _ in of_one),

@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from joblib import Parallel, delayed
-
 from autoscaler.core.policy import ScalingPolicy
 from simulator.baselines.peers import PEERS, Knob, Style
 from simulator.cluster import Routing
+from simulator.experiments.cores import on_cores
 from simulator.experiments.demo import first_replicas, profile_of
 from simulator.experiments.frontier import Cost, Point, closer, cost, wider
 from simulator.experiments.outcomes import Promise
@@ -104,13 +103,13 @@ def scenario_of(case: Case, seed: int) -> Scenario:
     )
 
 
-def evaluator(case: Case, peer: str, style: Style, seeds: Sequence[int], *, jobs: int) -> Evaluate:
-    """Return what runs settings of a peer in every seed, on ``jobs`` cores."""
+def evaluator(case: Case, peer: str, style: Style, seeds: Sequence[int], *, jobs: int | None) -> Evaluate:
+    """Return what runs settings of a peer in every seed, on ``jobs`` cores (None: on all)."""
 
     def evaluate(knobs: Sequence[float]) -> Mapping[float, tuple[Result, ...]]:
-        tasks = [(knob, seed) for knob in knobs for seed in seeds]
-        ran = Parallel(n_jobs=jobs)(delayed(trial)(case, peer, style, knob, seed) for knob, seed in tasks)
-        results = dict(zip(tasks, ran, strict=True))
+        settings = [(knob, seed) for knob in knobs for seed in seeds]
+        ran = on_cores(trial, ((case, peer, style, *setting) for setting in settings), jobs=jobs)
+        results = dict(zip(settings, ran, strict=True))
         return {knob: tuple(results[knob, seed] for seed in seeds) for knob in knobs}
 
     return evaluate

@@ -114,10 +114,7 @@ def run_beside(
     counts = _ticks(parts, worlds, on_share)
     for tally, world in zip(tallies, worlds, strict=True):
         tally.add(world.cluster.requests())
-    return [
-        _result(part, world, tally.outcomes(), count, opening_s)
-        for part, world, tally, count in zip(parts, worlds, tallies, counts, strict=True)
-    ]
+    return _results(parts, worlds, [tally.outcomes() for tally in tallies], counts, opening_s)
 
 
 def run_roles(
@@ -141,11 +138,7 @@ def run_roles(
     counts = _ticks(parts, worlds, on_share)
     tally.add(receiver.cluster.requests())
     tally.add(handover.on_the_way(receiver.cluster.now_s))
-    outcomes = tally.outcomes()
-    return [
-        _result(part, world, outcomes, count, opening_s)
-        for part, world, count in zip(parts, worlds, counts, strict=True)
-    ]
+    return _results(parts, worlds, [tally.outcomes()] * 2, counts, opening_s)
 
 
 @dataclass(slots=True)
@@ -172,6 +165,17 @@ def _ticks(
         parts[number].on_entry(entry)
         on_share(min(1.0, (entry.at - EPOCH_AT) / span_s))
     return counts
+
+
+def _results(
+    parts: Sequence[Part],
+    worlds: Sequence[SimulatedWorld],
+    outcomes: Sequence[Outcomes],
+    counts: Sequence[_Counts],
+    opening_s: float,
+) -> list[Result]:
+    pools = zip(parts, worlds, outcomes, counts, strict=True)
+    return [_result(part, world, outcome, count, opening_s) for part, world, outcome, count in pools]
 
 
 def _result(part: Part, world: SimulatedWorld, outcomes: Outcomes, counts: _Counts, opening_s: float) -> Result:

@@ -117,6 +117,23 @@ def test_an_interrupted_search_tells_the_best_so_far_and_how_to_go_on(
     assert kept(out) == kept(inputs / "whole")
 
 
+@pytest.mark.timeout(120)
+def test_ctrl_c_in_a_terminal_is_one_sentence_however_many_processes_run(inputs: Path) -> None:
+    """A terminal interrupts them all, as they start too; none but the command itself has a word to say."""
+    out = inputs / "ctrl-c"
+    command = [sys.executable, "-m", "simulator", "tune", *map(str, given_to(inputs)), "--trials", "40"]
+    command += ["--jobs", "2", "--out", str(out)]
+    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    while not (out / "trials.jsonl").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    time.sleep(0.4)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate()[1].strip().splitlines()
+    assert said == [f"Error: interrupted before anything was tried; go on with --resume --out {out}"]
+    assert process.returncode == 1
+
+
 def test_the_policy_as_it_is_comes_first_wherever_its_settings_lie(inputs: Path) -> None:
     """Outside of what is usually searched it is tried as itself, and the ranges are as wide as it needs."""
     odd = (
