@@ -59,6 +59,9 @@ class AcceleratorPrice:
     source: str
 
 
+_ROW = '{reference: mine/h100, class: H100-80GB, usd_per_hour: 2.5, as_of: "2026-11-24", source: contract}'
+
+
 class _Row(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -88,8 +91,10 @@ def parse_prices(text: str) -> PriceList:
         raise PriceListError(f"the price list is not valid YAML: {str(error).splitlines()[0]}") from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(str(key) for key in first["loc"]) or "the list"
-        raise PriceListError(f"the price list is wrong at {place}: {first['msg']}") from error
+        if not first["loc"]:
+            raise PriceListError(f"the price list is not a mapping with `rows`, each {_ROW}") from error
+        place = ".".join(str(key) for key in first["loc"])
+        raise PriceListError(f"the price list is wrong at {place}: {first['msg']}; `rows` are like {_ROW}") from error
     rows = tuple(_row(row) for row in listed.rows)
     twice = sorted({row.reference for row in rows if sum(other.reference == row.reference for other in rows) > 1})
     if twice:

@@ -219,7 +219,7 @@ def form_of(given: Input) -> str:
     if form is None:
         raise TraceError(
             f'{given.place}, line 1: "{line[:TOLD]}" begins no trace of a known form; give one of these'
-            f" ({', '.join(FORMS)}), or name its form by --form"
+            f" ({', '.join(FORMS)}), or say which it is by `simulator trace convert --form NAME IN OUT.parquet`"
         )
     return form
 

@@ -67,7 +67,8 @@ def test_the_shipped_rows_are_plausible_facts() -> None:
     ("text", "words"),
     [
         ("rows: [", "not valid YAML"),
-        ("", "the list"),
+        ("", "not a mapping with `rows`"),
+        ("root:x:0:0:/bin/sh", "not a mapping with `rows`"),
         ("rows: [{reference: acme/h100}]", "rows.0"),
         (f"rows: [{ROW}, {ROW}]", "two rows for acme/h100"),
         (f"rows: [{ROW.replace('3.5', '0')}]", "rows.0.usd_per_hour"),
@@ -81,3 +82,12 @@ def test_a_broken_list_says_where(text: str, words: str) -> None:
         parse_prices(text)
     assert words in str(refused.value)
     assert "\n" not in str(refused.value)
+    assert "_List" not in str(refused.value)
+
+
+def test_the_row_that_an_error_shows_is_one() -> None:
+    """Whoever copies it has a list."""
+    with pytest.raises(PriceListError) as refused:
+        parse_prices("rows: 3")
+    example = str(refused.value).partition("are like ")[2]
+    assert parse_prices(f"rows: [{example}]").find("mine/h100") is not None
