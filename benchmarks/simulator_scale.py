@@ -29,10 +29,11 @@ from benchmarks.machine import machine, versions
 from simulator.compiled import exercise
 from simulator.engine.profiles import load_profile
 from simulator.experiments.trial import Result, promise_of, run_trial
-from simulator.run import Contender, Scenario
+from simulator.run import Contender
 from simulator.startup.model import StartupModel
 from simulator.telemetry import Scraping
 from simulator.traces import Trace, Traffic
+from simulator.world import Scenario
 
 DAY_S, HOUR_S, BIN_S, TICK_S = 86_400, 3600, 10, 15.0
 PROFILE = "l4/llama-3.1-8b"

@@ -39,10 +39,11 @@ from simulator.engine.profiles import EngineProfile, load_profile
 from simulator.engine.records import Pool
 from simulator.engine.routing import LEAST_OUTSTANDING, advance, release_held
 from simulator.engine.storage import engine_record, new_pool, place_replica, with_requests
-from simulator.run import Contender, Scenario, run
+from simulator.run import Contender, run
 from simulator.startup.model import StartupModel
 from simulator.telemetry import Scraping
 from simulator.traces import Trace, load_trace
+from simulator.world import Scenario
 
 TRACE, SCALED, FIXED = "azure-conv-2023", "a100-80gb/llama-3.1-8b", "h100/llama-3.1-8b-fit"
 SLOTS, FIXED_REPLICAS = 8, 4

@@ -28,9 +28,10 @@ from benchmarks.machine import machine, versions
 from benchmarks.simulator_scale import COLD_START_S, DAY_S, PROFILE, SPEC, TICK_S, traffic
 from simulator.compiled import exercise
 from simulator.engine.profiles import load_profile
-from simulator.run import Contender, Scenario, run
+from simulator.run import Contender, run
 from simulator.startup.model import StartupModel
 from simulator.telemetry import EPOCH_AT, Scraping
+from simulator.world import Scenario
 
 GIB = 2**30
 # An hour's ticks in one transaction: the content is the same as with one for each, and the benchmark ends sooner.

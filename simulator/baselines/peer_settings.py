@@ -27,8 +27,9 @@ from simulator.baselines import aibrix, dynamo, hpa, keda, kpa, oracle, ray_serv
 from simulator.baselines.hpa_metrics import Metric
 from simulator.baselines.hpa_rules import DEFAULT_BEHAVIOR, Behavior, Kind, RatePolicy, ScalingRules
 from simulator.baselines.sight import Bounds, PodsMetric
-from simulator.run import Contender, Scenario
+from simulator.run import Contender
 from simulator.telemetry import EPOCH_AT, Scraping
+from simulator.world import Scenario
 
 P = TypeVar("P")
 M = TypeVar("M")

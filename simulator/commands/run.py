@@ -32,7 +32,8 @@ from simulator.experiments.trial import Part, Result, run_beside, run_roles
 from simulator.faults.victims import Befallen, with_shared_nodes
 from simulator.nodes import placedstarts
 from simulator.pages import run_report, run_tables
-from simulator.run import Contender, Scenario
+from simulator.run import Contender
+from simulator.world import Scenario
 
 KV_GIGABYTES_PER_S = 25.0
 """A link of 200 Gb/s."""

@@ -28,10 +28,11 @@ from simulator.baselines import hpa
 from simulator.engine.profiles import EngineProfile, ProfileError, load_profile
 from simulator.engine.records import BLOCK_TOKENS, MAX_SEQS
 from simulator.experiments.score import Score, score
-from simulator.run import Contender, Scenario, run
+from simulator.run import Contender, run
 from simulator.startup.model import StartupModel
 from simulator.telemetry import EPOCH_AT, Scraping
 from simulator.traces import Trace, Traffic, superpose, traffic_of
+from simulator.world import Scenario
 
 OURS = "ours"
 PROFILE = "a100-80gb/llama-3.1-8b"

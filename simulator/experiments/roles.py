@@ -9,7 +9,7 @@ from simulator.experiments.sweep import Case, scenario_of
 from simulator.handover import KvTransfer
 from simulator.nodes.modelled_cluster import ModelledCluster
 from simulator.nodes.node import Content
-from simulator.run import Scenario
+from simulator.world import Scenario
 
 LATENCY_S = 0.01
 """Of one transfer between two engines, beside its bytes: agreeing on it takes some messages between their hosts."""

@@ -20,11 +20,11 @@ from simulator.experiments.outcomes import Promise
 from simulator.experiments.trial import Result, run_trial
 from simulator.faults.plan import FaultPlan
 from simulator.nodes.modelled_cluster import ModelledCluster
-from simulator.run import Scenario
 from simulator.startup.model import StartupModel
 from simulator.telemetry import Scraping
 from simulator.traces import Trace, Traffic
 from simulator.traces.scaling import copied
+from simulator.world import Scenario
 
 WANTED = (0.98, 0.99, 0.995)
 WIDENINGS_MOST = 12

@@ -19,8 +19,9 @@ from simulator.handover import Handover, KvTransfer
 from simulator.nodes.costs import PaidNodes
 from simulator.nodes.nodepool import NodePool
 from simulator.nodes.placedstarts import PlacedStart, ways
-from simulator.run import Contender, Member, Scenario, SimulatedWorld, run_together
+from simulator.run import Contender, Member, run_together
 from simulator.telemetry import EPOCH_AT
+from simulator.world import Scenario, SimulatedWorld
 
 OPENING_S = 300.0
 """The opening, in which every contender meets the traffic for the first time, is served and not scored."""

@@ -10,8 +10,9 @@ from autoscaler.pricelist import shipped_prices
 from simulator.baselines.peers import PEERS, Knob, Style
 from simulator.experiments import demo
 from simulator.experiments.demo import Setup
-from simulator.run import Scenario, SimulatedWorld, run
+from simulator.run import run
 from simulator.telemetry import EPOCH_AT, Scraping
+from simulator.world import Scenario, SimulatedWorld
 from tests.baselines.admission import PEERS as ADMITTED
 from tests.simulator.simulated_pools import FIXED_120_S, engine, requests
 from tests.simulator.small_demo import bursty_trace, policy

@@ -13,9 +13,10 @@ from simulator.experiments.outcomes import Promise
 from simulator.experiments.sweep import Case, scenario_of
 from simulator.faults import faultfile
 from simulator.nodes.modelled_cluster import ModelledCluster
-from simulator.run import Scenario, SimulatedWorld, run
+from simulator.run import run
 from simulator.telemetry import EPOCH_AT
 from simulator.traces import Trace
+from simulator.world import Scenario, SimulatedWorld
 from tests.simulator.small_demo import policy
 
 MINUTES = 40

@@ -16,9 +16,10 @@ from simulator.engine.records import Records
 from simulator.engine.results import RequestTable
 from simulator.experiments import demo
 from simulator.experiments.demo import Setup, contenders
-from simulator.run import SimulatedWorld, run
+from simulator.run import run
 from simulator.telemetry import EPOCH_AT
 from simulator.traces import Trace
+from simulator.world import SimulatedWorld
 
 MINUTES = 20
 

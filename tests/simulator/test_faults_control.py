@@ -5,8 +5,9 @@ from autoscaler.core.decision import Why
 from autoscaler.journal import Entry, OutcomeStatus
 from autoscaler.recall import MEMORY_FRESH_S
 from simulator.baselines.peers import PEERS, Style
-from simulator.run import SimulatedWorld, run
+from simulator.run import run
 from simulator.telemetry import EPOCH_AT
+from simulator.world import SimulatedWorld
 from tests.simulator.faulty_runs import QUANTILE, between, entries_of, faulty_scenario, journal, spec
 
 MOVE_S = 405.0

@@ -21,9 +21,10 @@ from simulator.faults.victims import REPLICAS, pod_name
 from simulator.nodes.modelled_cluster import ModelledCluster
 from simulator.nodes.node import NodeGroup
 from simulator.pages.run_report import figure
-from simulator.run import SimulatedWorld, run
+from simulator.run import run
 from simulator.startup.distributions import Fixed
 from simulator.telemetry import EPOCH_AT
+from simulator.world import SimulatedWorld
 from tests.simulator.faulty_runs import QUANTILE, as_bytes, between, entries_of, faulty_scenario, spec, steady_trace
 from tests.simulator.small_demo import policy
 

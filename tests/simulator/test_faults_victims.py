@@ -12,7 +12,8 @@ from simulator.baselines.peers import PEERS, Style
 from simulator.experiments.provenance import write_json
 from simulator.faults.victims import NAMES_MOST, Befallen
 from simulator.pages import picture, run_report, run_tables
-from simulator.run import SimulatedWorld, run
+from simulator.run import run
+from simulator.world import SimulatedWorld
 from tests.simulator.faulty_runs import QUANTILE, between, faulty_scenario, spec, steady_trace
 from tests.simulator.small_demo import policy
 from tests.simulator.test_faults_replicas import SPOT, ours, story

@@ -8,8 +8,9 @@ import numpy as np
 from autoscaler.core.decision import Decision, Why
 from autoscaler.core.signals import ReplicaState, Signals
 from autoscaler.journal import OutcomeStatus
-from simulator.run import Contender, Scenario, SimulatedWorld, run
+from simulator.run import Contender, run
 from simulator.telemetry import EPOCH_AT, Scraping
+from simulator.world import Scenario, SimulatedWorld
 from tests.simulator.simulated_pools import FIXED_120_S, engine, random_trace
 from tests.simulator.small_demo import second_of, told
 
