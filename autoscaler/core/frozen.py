@@ -30,9 +30,11 @@ request went uncounted if
     its prompt was counted                            every engine counts prompts at the first token or at the end
     it had tokens, and nobody is inside               at either end of the interval
 
-LEAST_LEFT such requests, in as many intervals as above, prove that both do. A prompt that is computed anew because the
-KV cache was full may be counted twice: only a cache below ROOMY says so. And generated tokens stay in the cache until
-their request ends: with G of them since either was counted, K held, and V the size of the cache, those who ended took
+LEAST_LEFT such requests, in as many intervals as above, prove that both do (or that the gauges are as wrong); only the
+last two where an engine does not tell ends at all, as a queue may drain there. A prompt that is computed anew because
+the KV cache was full may be counted twice: only a cache below ROOMY says so. And where ends are told, generated tokens
+stay in the cache until their request has ended: with G of them since either was counted, K held, and V the size of the
+cache, those who ended took
 
     u = G/V − ΔK/V > LEAST_UNHELD of the cache along  as the engine itself tells V
 
@@ -203,15 +205,18 @@ def _went(old: Row, values: Row, gains: Gain) -> float:
     before, after = inside(old), inside(values)
     prompts, generated = gains[PROMPTS] or 0.0, gains[GENERATED] or 0.0
     empty = before == 0 and after == 0
-    if (prompts and (empty or _is_roomy(old, values))) or (generated and empty):
-        return max(1.0, (before or 0.0) - (after or 0.0))
-    return 0.0 if before is None or after is None else max(before - after, 0.0)
+    came = (prompts and (empty or _is_roomy(old, values))) or (generated and empty)
+    # Where ends are not told, who leaves may have had a first token that was counted.
+    tells_left = gains[FINISHED] is not None and before is not None and after is not None
+    left = max((before or 0.0) - (after or 0.0), 0.0) if tells_left else 0.0
+    return max(left, 1.0) if came else left
 
 
 def _unheld(old: Row, values: Row, gains: Gain) -> float:
     """Return which share of the KV cache was generated beyond what it gained; 0 where nobody tells."""
     generated, grown, capacity = gains[GENERATED], gains[KV_RATIO], values[KV_CAPACITY]
-    if generated is None or grown is None or not capacity or not _is_roomy(old, values):
+    # Where ends are not told, who leaves takes along what it held.
+    if gains[FINISHED] is None or generated is None or grown is None or not capacity or not _is_roomy(old, values):
         return 0.0
     return generated / capacity - grown
 

@@ -164,6 +164,21 @@ def test_one_count_takes_all_evidence_back_before_a_proof() -> None:
         assert not any(stands[at].frozen for at in (ENDS, BEGINNINGS))
 
 
+def test_a_queue_that_drains_is_no_sign_where_ends_are_not_told() -> None:
+    """Who leaves had a first token when it began; prompts that are counted are a sign there too."""
+    told = {"finished_requests": None, "ttft_count": 100.0, "prompt_tokens": 1e5}
+    stands, old = ALL_MOVE, row(running=9.0, **told)
+    for tick in range(8):
+        new = row(running=8.0 - tick, kv_ratio=0.45 - 0.05 * tick, generation_tokens=2e4 + 9e3 * tick, **told)
+        stands, old = after(stands, old, new), new
+    assert stands == ALL_MOVE or not any(stand.frozen for stand in stands)
+    for tick in range(4):
+        new = row(**(told | {"prompt_tokens": 1e5 + 1000.0 * (tick + 1)}))
+        stands, old = after(stands, old, new) if tick else ALL_MOVE, new
+    assert not stands[BEGINNINGS].frozen
+    assert after(stands, old, row(**(told | {"prompt_tokens": 2e5})))[BEGINNINGS].frozen
+
+
 def repeated(page: PodSample, at: float) -> PodSample:
     """Return an old page with a new time."""
     return replace(page, at=at)
