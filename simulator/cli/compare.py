@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from simulator.cli.options import case_options, take_case
+from simulator.cli.options import case_options, jobs_option, seeds_option, take_case
 
 
 def _names(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
@@ -23,12 +23,12 @@ def _names(_context: click.Context, _parameter: click.Parameter, value: str) -> 
     "--with", "peers", callback=_names, default="ours,hpa,hpa-queue,keda,kpa", show_default=True, metavar="NAME,…",
     help="Whom to compare, by commas.",
 )  # fmt: skip
-@click.option("--seeds", type=click.IntRange(1, 100), default=3, show_default=True, help="Seeds to take the mean over.")
+@seeds_option(3)
 @case_options
 @click.option(
     "--carry-over", metavar="TRACE", help="Show each peer with the setting that was best on this other trace."
 )
-@click.option("--jobs", type=click.IntRange(1, 1024), default=None, help="Cores to use; all of them by default.")
+@jobs_option
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("out/compare"), show_default=True, help="A new folder."
 )

@@ -81,6 +81,20 @@ def case_options(command: Command) -> Command:
     )
 
 
+jobs_option = click.option("--jobs", type=click.IntRange(1, 1024), help="Cores to use; all of them by default.")
+
+
+def seeds_option(default: int) -> Callable[[Command], Command]:
+    """Return the option that says over how many seeds a mean is taken."""
+    return click.option(
+        "--seeds",
+        type=click.IntRange(1, 100),
+        default=default,
+        show_default=True,
+        help="Seeds to take the mean over.",
+    )
+
+
 def take_case(options: dict[str, Any]) -> Any:  # noqa: ANN401 - imported when a command runs
     """Take the options of ``case_options`` out of all, and return them as ``CaseOptions``."""
     from simulator.commands.cases import CaseOptions  # noqa: PLC0415 - the engine's compiler takes seconds to import

@@ -46,7 +46,12 @@ class Outcome:
             instead = "use the policy as it was, or" if self.keeps(was) else "before you use it,"
             return f"the tuned policy {misses}: {instead} search on more traffic"
         if self.keeps(was) and was.hours <= now.hours:
-            return "the policy as it was keeps the promise on the held-out part for no more hours: keep it"
+            if self.keeps(self.before["train"]):
+                return "the policy as it was keeps the promise on both parts, held out for no more hours: keep it"
+            return (
+                "the parts disagree: the policy as it was misses the promise on the part searched on, and keeps it on"
+                " the held-out part for no more hours: search on more traffic"
+            )
         return "the tuned policy keeps the promise on the held-out part"
 
 
@@ -87,6 +92,7 @@ def evidence(outcome: Outcome, task: dict[str, Any], parts: tuple[Case, Case]) -
         "reached_in_training": found.reached,
         "reached_on_the_rest": outcome.keeps(outcome.after["test"]),
         "in_short": outcome.held_out(),
+        "read": "after.train is the best of all that was tried on that part, so it flatters; after.test does not",
         "before": _told(own, outcome.before),
         "after": _told(own if found.best.settings is None else found.best.settings.as_json(), outcome.after),
     }

@@ -19,11 +19,15 @@ from simulator.cli import main
 from simulator.commands.inputs import policy_of
 from simulator.commands.tuned_policy import rewritten
 from simulator.experiments import search
+from simulator.experiments.outcomes import Promise
 from simulator.experiments.policy_settings import Settings, point_at, settings_at, space, tuned
-from simulator.experiments.search import Figures, Tried, best
+from simulator.experiments.search import Figures, Found, Tried, best
+from simulator.experiments.sweep import Case
+from simulator.pages.tune_report import Outcome
 from tests.simulator.small_demo import bursty_trace, policy, write_csv
 from tests.simulator.test_cli import demo_policy
 
+SETTINGS = Settings(quantile=0.95, hold_s=30, pool=2)
 KEPT = ("policy.yaml", "evidence.json", "trials.jsonl", "task.json")
 
 
@@ -172,6 +176,29 @@ def test_where_nothing_is_better_the_policy_stays_as_it_was(inputs: Path, monkey
     assert evidence(out)["before"] == evidence(out)["after"]
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ([(1.0, 2), (1.0, 2)], [(1.0, 1), (1.0, 1)], "the tuned policy keeps the promise on the held-out part"),
+        ([(1.0, 2), (1.0, 1)], [(1.0, 1), (1.0, 1)], "keeps the promise on both parts"),
+        ([(0.9, 2), (1.0, 1)], [(1.0, 1), (1.0, 2)], "the parts disagree"),
+        ([(1.0, 2), (1.0, 2)], [(1.0, 1), (0.9, 1)], "use the policy as it was"),
+        ([(1.0, 2), (0.9, 2)], [(1.0, 1), (0.9, 1)], "before you use it, search on more traffic"),
+    ],
+)
+def test_what_the_held_out_part_says_is_one_sentence(
+    before: list[tuple[float, float]], after: list[tuple[float, float]], told: str
+) -> None:
+    """The tuned policy is recommended only where it does better on traffic that nobody has tuned for."""
+    was, now = (dict(zip(("train", "test"), (figures(*one) for one in each), strict=True)) for each in (before, after))
+    case = Case(
+        policy=policy(), trace=bursty_trace(), copies=1, coldstart_s=60.0,
+        promise=Promise(ttft_s=2.5), price_usd_per_hour=None,
+    )  # fmt: skip
+    found = Found(number=1, best=Tried(settings=SETTINGS, figures=now["train"]), reached=True, tried=2)
+    assert told in Outcome(case=case, found=found, before=was, after=now).held_out()
+
+
 def figures(attainment: float, hours: float) -> Figures:
     """Return the figures of one seed."""
     return Figures(attainments=(attainment,), hours_by_seed=(hours,), requests=100)
@@ -254,9 +281,6 @@ def test_traffic_of_which_a_part_has_nothing_to_score_is_refused(inputs: Path) -
     assert done.exit_code == 1
     assert "in the first 60% of its time requests come for 0 s alone" in done.stderr
     assert not (inputs / "late").exists()
-
-
-SETTINGS = Settings(quantile=0.95, hold_s=30, pool=2)
 
 
 @pytest.mark.parametrize(
