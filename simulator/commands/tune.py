@@ -70,10 +70,11 @@ def run(policy: Path, trace: str, out: Path, options: Options) -> None:
         before={"train": tried[0].figures, "test": was},
         after={"train": found.best.figures, "test": now},
     )
-    with whole(out / POLICY) as part:
+    with tune_folder.told_writing(out / POLICY), whole(out / POLICY) as part:
         head = tune_report.head(outcome, EVIDENCE)
         part.write_text(head + rewritten(text, outcome.found.best.settings, str(policy)), encoding="utf-8")
-    write_json(out / EVIDENCE, tune_report.evidence(outcome, task, (train, test)))
+    with tune_folder.told_writing(out / EVIDENCE):
+        write_json(out / EVIDENCE, tune_report.evidence(outcome, task, (train, test)))
     _tell(out, outcome, interrupted=interrupted)
 
 

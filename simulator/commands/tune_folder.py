@@ -7,6 +7,7 @@ tried. A line that was cut off, as the machine went down, was never tried. One s
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -46,7 +47,12 @@ def begin(out: Path, task: Mapping[str, Any]) -> Path:
             " or name another folder by --out"
         )
     folder = inputs.new_folder(out)
-    write_json(folder / TASK, task)
+    try:
+        with told_writing(folder / TASK, remedy="make room there, or name another folder by --out"):
+            write_json(folder / TASK, task)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     return folder
 
 
@@ -83,14 +89,14 @@ def opened(folder: Path) -> Iterator[tuple[tuple[Tried, ...], Callable[[Tried], 
     """
     path = folder / TRIALS
     with ExitStack() as files:
-        with _told(path):
+        with told_writing(path):
             file = files.enter_context(path.open("a+b"))
             lines = _locked_lines(file, folder)
         tried = tuple(_read(path, number, line) for number, line in enumerate(lines))
         numbers = count(len(tried))
 
         def keep(one: Tried) -> None:
-            with _told(path):
+            with told_writing(path):
                 file.write(_line(next(numbers), one))
                 file.flush()
                 os.fsync(file.fileno())
@@ -115,13 +121,18 @@ def _locked_lines(file: BinaryIO, folder: Path) -> list[bytes]:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def told_writing(
+    path: Path, remedy: str = "all that was tried is kept: mend this and go on by --resume"
+) -> Iterator[None]:
+    """Tell why a file of the folder cannot be written.
+
+    Raises:
+        click.ClickException: in place of an OSError.
+    """
     try:
         yield
     except OSError as error:
-        raise click.ClickException(
-            f"cannot write {path}: {error.strerror or error}; what was tried is kept, mend this and go on with --resume"
-        ) from error
+        raise click.ClickException(f"cannot write {path}: {error.strerror or error}; {remedy}") from error
 
 
 def _line(number: int, one: Tried) -> bytes:

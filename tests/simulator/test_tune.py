@@ -1,5 +1,6 @@
 """``simulator tune``: one result for one command, however it was stopped and gone on with."""
 
+import errno
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ from simulator.commands.tuned_policy import rewritten
 from simulator.experiments import search
 from simulator.experiments.outcomes import Promise
 from simulator.experiments.policy_settings import Settings, point_at, settings_at, space, tuned
+from simulator.experiments.provenance import write_json
 from simulator.experiments.search import Figures, Found, Tried, best
 from simulator.experiments.sweep import Case
 from simulator.pages.tune_report import Outcome
@@ -281,6 +283,27 @@ def test_traffic_of_which_a_part_has_nothing_to_score_is_refused(inputs: Path) -
     assert done.exit_code == 1
     assert "in the first 60% of its time requests come for 0 s alone" in done.stderr
     assert not (inputs / "late").exists()
+
+
+@pytest.mark.parametrize(("full_at", "left"), [("task.json", False), ("evidence.json", True)])
+def test_a_full_disk_is_one_sentence_and_loses_nothing_that_was_tried(
+    full_at: str, left: bool, inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was tried is there to go on with; where nothing was, no folder is in the way."""
+
+    def full(path: Path, value: Any) -> None:
+        if path.name == full_at:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_json(path, value)
+
+    monkeypatch.setattr("simulator.commands.tune.write_json", full)
+    monkeypatch.setattr("simulator.commands.tune_folder.write_json", full)
+    out = inputs / f"full-at-{full_at}"
+    done = call(*given_to(inputs), "--trials", "2", "--jobs", "1", "--out", out)
+    assert done.exit_code == 1
+    assert f"Error: cannot write {out / full_at}: No space left on device" in done.stderr
+    assert (out / "trials.jsonl").exists() is left
+    assert out.exists() is left
 
 
 @pytest.mark.parametrize(
