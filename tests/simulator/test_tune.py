@@ -129,15 +129,21 @@ def test_ctrl_c_in_a_terminal_is_one_sentence_however_many_processes_run(inputs:
     out = inputs / "ctrl-c"
     command = [sys.executable, "-m", "simulator", "tune", *map(str, given_to(inputs)), "--trials", "40"]
     command += ["--jobs", "2", "--out", str(out)]
-    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     while not (out / "trials.jsonl").exists():
         assert process.poll() is None
         time.sleep(0.02)
     time.sleep(0.4)
     os.killpg(process.pid, signal.SIGINT)
-    said = process.communicate()[1].strip().splitlines()
-    assert said == [f"Error: interrupted before anything was tried; go on with --resume --out {out}"]
-    assert process.returncode == 1
+    told, complained = process.communicate()
+    if (out / "trials.jsonl").read_bytes():  # On a machine that held up this process, not those of the search.
+        assert f"go on: the same command with --resume --out {out}" in told
+        assert (complained.strip(), process.returncode) == ("", 0)
+    else:
+        assert complained.strip() == f"Error: interrupted before anything was tried; go on with --resume --out {out}"
+        assert process.returncode == 1
 
 
 def test_the_policy_as_it_is_comes_first_wherever_its_settings_lie(inputs: Path) -> None:
