@@ -16,6 +16,8 @@ from math import nan
 from autoscaler.core.decision import Decision, Term, Why
 from autoscaler.core.signals import PodSample, Presence, Replica, ReplicaState, Signals
 
+_TOLD = {Presence.PRESENT, Presence.STALE, Presence.INVALID}
+
 
 class PodsMetric(StrEnum):
     """A metric that engines export per pod."""
@@ -40,9 +42,10 @@ class Bounds:
 def value_of(metric: PodsMetric, sample: PodSample) -> float | None:
     """Return a pod's value of the metric, or None where the adapter would give none.
 
-    Nobody but us asks how old a sample is: as long as Prometheus gives it, it is a value.
+    Nobody but us asks how old a sample is: as long as Prometheus gives it, it is a value. Nor does anybody ask what
+    else of a pod is NaN: of a sample that is not valid, the values that are none are missing, and the others are read.
     """
-    if sample.presence not in {Presence.PRESENT, Presence.STALE}:
+    if sample.presence not in _TOLD:
         return None
     if metric is PodsMetric.KV_USE:
         return sample.kv_ratio
@@ -65,7 +68,7 @@ def values_of(metric: PodsMetric, signals: Signals) -> tuple[float, ...]:
 
 def summed(metric: PodsMetric, signals: Signals) -> float | None:
     """Return the metric's sum over pods and gateway; None where there is no series at all, NaN with one invalid."""
-    if any(sample.presence is Presence.INVALID for sample in signals.samples):
+    if any(sample.presence is Presence.INVALID and value_of(metric, sample) is None for sample in signals.samples):
         return nan
     values = [value for sample in signals.samples if (value := value_of(metric, sample)) is not None]
     if metric is not PodsMetric.KV_USE and signals.held_requests is not None:

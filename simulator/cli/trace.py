@@ -155,7 +155,7 @@ def cut(file: str, out: Path, start_s: float, end_s: float | None, **options: An
     """Take a part of a trace; its times count from the part's start.
 
     \b
-    simulator trace slice azure-conv-2023 opening.parquet --to 10m
+    simulator trace slice azure-conv-2023 opening.parquet --to 20m
     simulator trace slice BurstGPT_1.csv day9.parquet --from 9d --to 10d
     """  # noqa: D301 - click reads the backspace
     from simulator.commands import trace as trace_commands  # noqa: PLC0415

@@ -97,7 +97,7 @@ def read_requests(name_or_path: str, reading: Reading | None = None) -> Trace | 
         click.echo(f"{name_or_path}: {note}", err=True)
     if source.traffic.span_s < SHORTEST_S:
         raise click.ClickException(
-            f"{name_or_path}: {source.traffic.span_s:.0f} s of traffic; give ten minutes or more"
+            f"{name_or_path}: {source.traffic.span_s:.4g} s of traffic; the first ten minutes are not scored, give more"
         )
     with told_errors():
         for piece in islice(source.traffic.pieces(), 1):

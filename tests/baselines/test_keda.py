@@ -65,9 +65,17 @@ def test_an_empty_answer_is_taken_for_idleness_and_scales_a_busy_pool_to_zero() 
 def test_one_nan_makes_the_whole_sum_zero() -> None:
     """Prometheus adds NaN to anything as NaN, and the scaler takes that for 0."""
     signals = pool(0, [50.0, 50.0])
-    broken = replace(signals.samples[1], presence=Presence.INVALID)
+    broken = replace(signals.samples[1], presence=Presence.INVALID, running=None)
     _, decision = decide(SPEC, KedaMemory(), replace(signals, samples=(signals.samples[0], broken)))
     assert decision.numbers["sum"] == 0.0
+
+
+def test_a_nan_in_a_series_that_is_not_read_changes_nothing() -> None:
+    """The KV use of a pod is NaN: a sum of requests does not know."""
+    signals = pool(0, [50.0, 50.0])
+    odd = replace(signals.samples[1], presence=Presence.INVALID, kv_ratio=None)
+    _, decision = decide(SPEC, KedaMemory(), replace(signals, samples=(signals.samples[0], odd)))
+    assert decision.numbers["sum"] == decide(SPEC, KedaMemory(), signals)[1].numbers["sum"] > 0
 
 
 def test_a_failed_query_feeds_the_hpa_the_fallback_after_the_threshold() -> None:

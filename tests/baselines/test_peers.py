@@ -2,12 +2,16 @@
 
 from functools import cache
 from itertools import pairwise
+from math import isnan
+from typing import Any
 
 import pytest
 
 from autoscaler.core.decision import Decision
+from autoscaler.core.signals import PodSample, Presence, Signals
 from autoscaler.pricelist import shipped_prices
 from simulator.baselines.peers import PEERS, Knob, Style
+from simulator.baselines.sight import PodsMetric, summed, value_of
 from simulator.experiments import demo
 from simulator.experiments.demo import Setup
 from simulator.run import run
@@ -127,3 +131,20 @@ def test_short_requests_now_and_then_keep_who_measures_means_from_zero(peer: str
     contender = PEERS[peer].contender(scenario, spec, 20.0, Style.DEFAULT)
     targets = {entry.decision.target for entry, _ in run(scenario, contender)}
     assert targets == {1}
+
+
+@pytest.mark.parametrize("metric", PodsMetric)
+def test_a_nan_blinds_those_alone_who_read_it(metric: PodsMetric) -> None:
+    """Of a pod whose other series are NaN a value is read as ever, by pod and in a sum; a NaN makes neither."""
+    read = {
+        PodsMetric.WAITING: {"waiting"},
+        PodsMetric.CONCURRENCY: {"waiting", "running"},
+        PodsMetric.KV_USE: {"kv_ratio"},
+    }[metric]
+    for lost in ("waiting", "running", "kv_ratio"):
+        told: dict[str, Any] = {"waiting": 2.0, "running": 3.0, "kv_ratio": 0.5}
+        odd = PodSample(pod="a", at=0.0, presence=Presence.INVALID, **(told | {lost: None}))
+        signals = Signals(at=0.0, spec_replicas=1, samples=(odd,))
+        total = summed(metric, signals)
+        assert total is not None
+        assert (value_of(metric, odd) is None) is isnan(total) is (lost in read)
