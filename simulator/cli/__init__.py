@@ -46,7 +46,7 @@ class Commands(click.Group):
             if error.errno not in {errno.ENOSPC, errno.EIO}:
                 raise
             _drop_output()
-            click.echo(f"Error: cannot print: {error.strerror}; print to a terminal or a file with room", err=True)
+            click.echo(f"Error: cannot print or write: {error.strerror}; do so where there is room", err=True)
             sys.exit(1)
         except click.ClickException as error:
             if isinstance(error, click.UsageError) and not isinstance(error, click.exceptions.NoArgsIsHelpError):

@@ -54,8 +54,9 @@ def _compared(folder: Path, case: Case, other: Case | None, options: Options) ->
     if other is not None:
         table, results["carried_over"] = _carried_over(console, case, other, seeds, options)
         console.print(table)
-    write_json(folder / "comparison.json", results)
-    compare_report.write_html(folder / "comparison.html", case, rows, seeds=len(seeds))
+    with inputs.told_writing(folder):
+        write_json(folder / "comparison.json", results)
+        compare_report.write_html(folder / "comparison.html", case, rows, seeds=len(seeds))
     console.print(f"picture: {(folder / 'comparison.html').resolve()}", soft_wrap=True, markup=False)
     console.print(f"results: {(folder / 'comparison.json').resolve()}", soft_wrap=True, markup=False)
 

@@ -213,6 +213,19 @@ def new_file(path: Path, option: str) -> Iterator[Path]:
         raise click.ClickException(f"cannot write {path}: {error.strerror or error}; name another {option}") from error
 
 
+@contextmanager
+def told_writing(path: Path, remedy: str = "make room there, or name another --out") -> Iterator[None]:
+    """Tell why a file cannot be written.
+
+    Raises:
+        click.ClickException: in place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise click.ClickException(f"cannot write {path}: {error.strerror or error}; {remedy}") from error
+
+
 def _umask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)

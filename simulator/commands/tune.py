@@ -70,10 +70,10 @@ def run(policy: Path, trace: str, out: Path, options: Options) -> None:
         before={"train": tried[0].figures, "test": was},
         after={"train": found.best.figures, "test": now},
     )
-    with tune_folder.told_writing(out / POLICY), whole(out / POLICY) as part:
+    with inputs.told_writing(out / POLICY, tune_folder.GO_ON), whole(out / POLICY) as part:
         head = tune_report.head(outcome, EVIDENCE)
         part.write_text(head + rewritten(text, outcome.found.best.settings, str(policy)), encoding="utf-8")
-    with tune_folder.told_writing(out / EVIDENCE):
+    with inputs.told_writing(out / EVIDENCE, tune_folder.GO_ON):
         write_json(out / EVIDENCE, tune_report.evidence(outcome, task, (train, test)))
     _tell(out, outcome, interrupted=interrupted)
 

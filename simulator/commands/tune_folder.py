@@ -23,6 +23,7 @@ from simulator.experiments.provenance import write_json
 from simulator.experiments.search import Figures, Tried
 
 TASK, TRIALS = "task.json", "trials.jsonl"
+GO_ON = "all that was tried is kept: mend this and go on by --resume"
 _GIVEN = {
     "trace": "another trace, or options of reading that make it another",
     "policy": "another policy",
@@ -48,7 +49,7 @@ def begin(out: Path, task: Mapping[str, Any]) -> Path:
         )
     folder = inputs.new_folder(out)
     try:
-        with told_writing(folder / TASK, remedy="make room there, or name another folder by --out"):
+        with inputs.told_writing(folder / TASK):
             write_json(folder / TASK, task)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -89,14 +90,14 @@ def opened(folder: Path) -> Iterator[tuple[tuple[Tried, ...], Callable[[Tried], 
     """
     path = folder / TRIALS
     with ExitStack() as files:
-        with told_writing(path):
+        with inputs.told_writing(path, GO_ON):
             file = files.enter_context(path.open("a+b"))
             lines = _locked_lines(file, folder)
         tried = tuple(_read(path, number, line) for number, line in enumerate(lines))
         numbers = count(len(tried))
 
         def keep(one: Tried) -> None:
-            with told_writing(path):
+            with inputs.told_writing(path, GO_ON):
                 file.write(_line(next(numbers), one))
                 file.flush()
                 os.fsync(file.fileno())
@@ -118,21 +119,6 @@ def _locked_lines(file: BinaryIO, folder: Path) -> list[bytes]:
         lines.pop()
         file.truncate(sum(map(len, lines)))
     return lines
-
-
-@contextmanager
-def told_writing(
-    path: Path, remedy: str = "all that was tried is kept: mend this and go on by --resume"
-) -> Iterator[None]:
-    """Tell why a file of the folder cannot be written.
-
-    Raises:
-        click.ClickException: in place of an OSError.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise click.ClickException(f"cannot write {path}: {error.strerror or error}; {remedy}") from error
 
 
 def _line(number: int, one: Tried) -> bytes:

@@ -291,7 +291,7 @@ def test_where_there_is_no_room_to_print_it_is_one_sentence() -> None:
         )
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "Error: cannot print: No space left on device; print to a terminal or a file with room"
+        "Error: cannot print or write: No space left on device; do so where there is room"
     ]
 
 
