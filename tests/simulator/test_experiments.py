@@ -1,5 +1,6 @@
 """Run, report and compare, as users call them: the same bytes for the same seed, and nothing is overwritten."""
 
+import errno
 import json
 import os
 import subprocess
@@ -85,6 +86,24 @@ def test_an_interrupted_comparison_leaves_nothing_in_the_way(inputs: Path, monke
     monkeypatch.setattr("simulator.commands.compare._rows", interrupted)
     call("compare", inputs / "mine.yaml", "--trace", inputs / "mine.csv", "--out", inputs / "half")
     assert not (inputs / "half").exists()
+
+
+def test_a_comparison_that_cannot_be_kept_is_printed_all_the_same(
+    inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table stands on the terminal, one sentence says why there is no more, and no folder is in the way."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("simulator.commands.compare.write_json", full)
+    out = inputs / "full"
+    given = (inputs / "mine.yaml", "--trace", inputs / "mine.csv", "--with", "static", "--seeds", "1", "--out", out)
+    done = call("compare", *given)
+    assert done.exit_code == 1
+    assert "static" in done.stdout
+    assert f"Error: cannot write {out}: No space left on device; make room there" in done.stderr
+    assert not out.exists()
 
 
 def test_a_folder_that_is_there_is_never_overwritten(inputs: Path) -> None:
