@@ -127,10 +127,18 @@ def test_an_interrupted_search_tells_the_best_so_far_and_how_to_go_on(
 def test_ctrl_c_in_a_terminal_is_one_sentence_however_many_processes_run(inputs: Path) -> None:
     """A terminal interrupts them all, as they start too; none but the command itself has a word to say."""
     out = inputs / "ctrl-c"
-    command = [sys.executable, "-m", "simulator", "tune", *map(str, given_to(inputs)), "--trials", "40"]
-    command += ["--jobs", "2", "--out", str(out)]
+    # As from a terminal: who runs the tests in the background of a shell has Ctrl-C ignored by all that they start.
+    program = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from simulator.cli import main; main(sys.argv[1:])"
+    )
+    given = [*map(str, given_to(inputs)), "--trials", "40", "--jobs", "2", "--out", str(out)]
     process = subprocess.Popen(
-        command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", program, "tune", *given],
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     while not (out / "trials.jsonl").exists():
         assert process.poll() is None
