@@ -195,7 +195,7 @@ def new_file(path: Path, option: str) -> Iterator[Path]:
     taken = click.ClickException(f"{path} is there already, nothing was overwritten; name another {option}")
     if os.path.lexists(path):
         raise taken
-    try:
+    with told_writing(path, f"name another {option}"):
         handle, name = mkstemp(prefix=f".{path.name[:50]}.", dir=path.parent)
         os.close(handle)
         part = Path(name)
@@ -204,13 +204,11 @@ def new_file(path: Path, option: str) -> Iterator[Path]:
             part.chmod(0o666 & ~_umask())
             # A link, unlike a rename, does not replace what somebody else has put there meanwhile.
             os.link(part, path)
+        except FileExistsError:
+            raise taken from None
         finally:
             with suppress(OSError):
                 part.unlink()
-    except FileExistsError:
-        raise taken from None
-    except OSError as error:
-        raise click.ClickException(f"cannot write {path}: {error.strerror or error}; name another {option}") from error
 
 
 @contextmanager

@@ -278,10 +278,8 @@ def report(folder: Path, out: Path | None) -> None:
     if page.exists():
         raise click.ClickException(f"{page} is there already, nothing was overwritten; name another file by --out")
     facts, policy, entries = _read(folder)
-    try:
+    with inputs.told_writing(page, "name another by --out"):
         run_report.write(page, facts, policy, entries)
-    except OSError as error:
-        raise click.ClickException(f"cannot write {page}: {error.strerror or error}; name another by --out") from error
     Console().print(f"report: {page.resolve()}", soft_wrap=True, markup=False)
 
 
